@@ -1,0 +1,127 @@
+//! The key of an event and what a plugin sees of an event.
+//!
+//! Key bytes 0..8 are the valid time as NTP64 (32 bits of seconds since 1970, 32 bits of fraction), bytes 8..16 the
+//! tail, both big-endian: keys sort as bytes, by time first. Milliseconds encode with floor and decode with
+//! rounding, which round-trips for all 1000 values; every conversion of times in Laterbase goes through here.
+
+use abi_stable::StableAbi;
+use abi_stable::std_types::RSlice;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// The last millisecond of 2106-02-07T06:28:15.999Z that NTP64 can hold, in milliseconds since 1970.
+pub const TIME_MS_MAX: i64 = ((u32::MAX as i64) + 1) * 1000 - 1;
+
+/// A valid time: NTP64, 32 bits of seconds since 1970 and 32 bits of fraction.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ValidTime(pub u64);
+
+impl ValidTime {
+    /// The time `ms` milliseconds after 1970, floored to NTP64; none outside 1970..2106.
+    pub fn from_millis(ms: i64) -> Option<Self> {
+        Self::from_parts(ms.div_euclid(1000), u32::try_from(ms.rem_euclid(1000)).ok()? * 1_000_000)
+    }
+
+    /// The time `seconds` and `nanos` (below 1,000,000,000) after 1970, floored to NTP64; none outside 1970..2106.
+    pub fn from_parts(seconds: i64, nanos: u32) -> Option<Self> {
+        let seconds = u32::try_from(seconds).ok()?;
+        let fraction = (u64::from(nanos) << 32) / 1_000_000_000;
+        Some(Self((u64::from(seconds) << 32) | fraction))
+    }
+
+    /// Milliseconds since 1970, rounded to the nearest.
+    pub fn millis(self) -> i64 {
+        let seconds = (self.0 >> 32).cast_signed();
+        let fraction = ((self.0 & 0xffff_ffff) * 1000 + (1 << 31)) >> 32;
+        seconds * 1000 + fraction.cast_signed()
+    }
+
+    /// Nanoseconds within the second, rounded to the nearest that floors back to this time.
+    pub fn nanos(self) -> u32 {
+        let nanos = ((self.0 & 0xffff_ffff) * 1_000_000_000).div_ceil(1 << 32);
+        u32::try_from(nanos.min(999_999_999)).unwrap_or(999_999_999)
+    }
+
+    /// Whole seconds since 1970.
+    pub fn seconds(self) -> i64 {
+        (self.0 >> 32).cast_signed()
+    }
+}
+
+/// The 16-byte key of an event: its valid time and a tail that is random or derived from what the event says.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EventKey(pub [u8; 16]);
+
+impl EventKey {
+    /// The key made of a valid time and a tail.
+    pub fn new(time: ValidTime, tail: [u8; 8]) -> Self {
+        let bits = (u128::from(time.0) << 64) | u128::from(u64::from_be_bytes(tail));
+        Self(bits.to_be_bytes())
+    }
+
+    /// The time at which the event happened.
+    pub fn time(self) -> ValidTime {
+        ValidTime((u128::from_be_bytes(self.0) >> 64) as u64)
+    }
+
+    /// The eight bytes behind the time.
+    pub fn tail(self) -> [u8; 8] {
+        (u128::from_be_bytes(self.0) as u64).to_be_bytes()
+    }
+}
+
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventKey({self})")
+    }
+}
+
+/// The text is not 32 lower-case hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an event key is 32 lower-case hex digits")]
+pub struct KeyError;
+
+impl FromStr for EventKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| KeyError)?;
+        bytes.try_into().map(Self).map_err(|_| KeyError)
+    }
+}
+
+impl Serialize for EventKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One event as it crosses the boundary: borrowed from the host for the length of one call.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct EventRef<'a> {
+    /// When it happened, and which it is.
+    pub key: EventKey,
+    /// The number of its type.
+    pub type_number: u32,
+    /// The version of its type that `data` is written in.
+    pub version: u32,
+    /// The bytes that belong to the user.
+    pub data: RSlice<'a, u8>,
+}

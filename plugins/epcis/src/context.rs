@@ -1,25 +1,13 @@
 //! Namespace prefixes: the part of a JSON-LD `@context` that the event hash needs, and no more.
 //!
-//! A context is read as a map of prefixes to namespaces; the addresses of contexts are never fetched, and the standard
-//! EPCIS context is known by heart. So `example:batch` becomes `{https://ns.example.com/}batch` in the hash.
+//! A context is read as a map of prefixes to namespaces; the addresses of contexts are never fetched. So
+//! `example:batch` becomes `{https://ns.example.com/}batch` in the hash. Only prefixes that the `@context` itself
+//! declares count: the reference implementation leaves `gs1:Temperature` as written unless `gs1` is declared there,
+//! although the standard context declares it, and the hash is what others compute.
 
-use crate::json::{Members, Node};
+use crate::json::{Fault, Members, Node};
 use std::borrow::Cow;
-
-/// The prefixes of the standard EPCIS context.
-const STANDARD: [(&str, &str); 8] = [
-    ("epcis", "https://ref.gs1.org/epcis/"),
-    ("cbv", "https://ref.gs1.org/cbv/"),
-    ("cbvmda", "urn:epcglobal:cbv:mda:"),
-    ("gs1", "https://gs1.org/voc/"),
-    ("rdfs", "http://www.w3.org/2000/01/rdf-schema#"),
-    ("owl", "http://www.w3.org/2002/07/owl#"),
-    ("xsd", "http://www.w3.org/2001/XMLSchema#"),
-    ("dcterms", "http://purl.org/dc/terms/"),
-];
-
-/// Prefixes of the standard context that are also expanded in values.
-const IN_VALUES: [&str; 3] = ["epcis", "cbv", "gs1"];
+use std::collections::BTreeSet;
 
 /// The prefixes in force.
 #[derive(Debug, Clone, Default)]
@@ -62,24 +50,72 @@ impl<'a> Context<'a> {
         self.declared.iter().rev().find(|(name, _)| name == prefix).and_then(|(_, namespace)| namespace.text())
     }
 
-    /// The name of a member as it stands in the hash: `{namespace}name`, or `name` where there is no known prefix.
+    /// The namespace and the local name of a compact URI whose prefix is declared.
+    fn split<'n>(&self, text: &'n str) -> Option<(&str, &'n str)> {
+        let (prefix, local) = text.split_once(':')?;
+        Some((self.declared(prefix)?, local))
+    }
+
+    /// The name of a member as it stands in the hash: `{namespace}name`, or as written without a declared prefix.
     pub fn label<'n>(&self, name: &'n str) -> Cow<'n, str> {
-        let known = name.split_once(':').and_then(|(prefix, local)| {
-            let standard = || STANDARD.iter().find(|(other, _)| *other == prefix).map(|(_, namespace)| *namespace);
-            Some((self.declared(prefix).or_else(standard)?, local))
-        });
-        known.map_or(Cow::Borrowed(name), |(namespace, local)| Cow::Owned(format!("{{{namespace}}}{local}")))
+        match self.split(name) {
+            Some((namespace, local)) => Cow::Owned(format!("{{{namespace}}}{local}")),
+            None => Cow::Borrowed(name),
+        }
     }
 
     /// A value with its compact URI written out, if it is one.
     pub fn expand<'n>(&self, value: &'n str) -> Cow<'n, str> {
-        let known = value.split_once(':').and_then(|(prefix, local)| {
-            let standard = || {
-                let expands = IN_VALUES.contains(&prefix);
-                STANDARD.iter().find(|(other, _)| expands && *other == prefix).map(|(_, namespace)| *namespace)
-            };
-            Some((self.declared(prefix).or_else(standard)?, local))
-        });
-        known.map_or(Cow::Borrowed(value), |(namespace, local)| Cow::Owned([namespace, local].concat()))
+        match self.split(value) {
+            Some((namespace, local)) => Cow::Owned([namespace, local].concat()),
+            None => Cow::Borrowed(value),
+        }
+    }
+
+    /// The `@context` with the declared prefixes that `tree` uses, in the order of their names; none if it uses none.
+    pub fn used_by(&self, tree: &Node<'a>) -> Option<Node<'a>> {
+        let mut used = BTreeSet::new();
+        if !self.is_empty() {
+            self.collect(tree, &mut used);
+        }
+        let member = |prefix: &str| {
+            self.declared.iter().rev().find(|(name, _)| name == prefix).cloned()
+        };
+        let members: Members<'a> = used.iter().filter_map(|prefix| member(prefix)).collect();
+        (!members.is_empty()).then(|| Node::List(vec![Node::Object(members)]))
+    }
+
+    fn collect(&self, tree: &Node<'_>, used: &mut BTreeSet<String>) {
+        let mut note = |text: &str| {
+            if let Some((prefix, _)) = text.trim().split_once(':')
+                && self.declared(prefix).is_some()
+            {
+                used.insert(prefix.to_owned());
+            }
+        };
+        match tree {
+            Node::Text(text) => note(text),
+            Node::List(items) => items.iter().for_each(|item| self.collect(item, used)),
+            Node::Object(members) => {
+                members.iter().for_each(|(name, _)| note(name));
+                members.iter().for_each(|(_, value)| self.collect(value, used));
+            }
+            Node::Null | Node::Bool(_) | Node::Number(_) => {}
+        }
+    }
+
+    /// Refuses prefixes whose expansion would itself be a compact URI, so that expanding is done after one step.
+    pub fn check(&self) -> Result<(), Fault> {
+        for (prefix, namespace) in &self.declared {
+            let scheme = namespace.text().and_then(|text| text.split_once(':')).map(|(scheme, _)| scheme);
+            match scheme {
+                None => return Err(Fault::new("a namespace is an absolute URI").under(prefix)),
+                Some(scheme) if self.declared(scheme).is_some() => {
+                    return Err(Fault::new("a prefix may not be the scheme of a namespace").under(scheme));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 }

@@ -89,7 +89,8 @@ impl EventKey {
 
     /// The eight bytes behind the time.
     pub fn tail(self) -> [u8; 8] {
-        (u128::from_be_bytes(self.0) as u64).to_be_bytes()
+        let [_, _, _, _, _, _, _, _, tail @ ..] = self.0;
+        tail
     }
 }
 

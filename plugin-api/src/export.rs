@@ -48,6 +48,9 @@ impl StaticPlugin {
     }
 
     /// Its name, version and roots.
+    ///
+    /// # Panics
+    /// Never: the manifest is made by the code beside it.
     pub fn manifest(&self) -> Manifest {
         serde_json::from_str(self.module.manifest()().as_str()).expect("a manifest is JSON")
     }

@@ -118,6 +118,7 @@ impl<K: Keyspace> Emit<K> {
     /// The event at hand adds `delta` to the aggregate `key`, which may be borrowed: `&str`, `(&str, &String)`.
     ///
     /// Several deltas of one event for one aggregate are folded in the order emitted.
+    #[expect(clippy::needless_pass_by_value, reason = "so that authors write `1` and not `&1`")]
     pub fn emit<Q>(&mut self, key: Q, delta: K::Delta)
     where
         K::Key: KeyOf<Q>,

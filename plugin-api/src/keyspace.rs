@@ -26,7 +26,7 @@ pub trait Keyspace: Send + Sync + Sized + 'static {
 
     /// The canonical key for what a user typed as `?key=`, one part each.
     fn query_key(&self, typed: &[&str]) -> Result<Self::Key, Refusal> {
-        Self::Key::from_parts(typed.iter().map(|part| (*part).to_owned()).collect()).ok_or_else(|| {
+        Self::Key::of_parts(typed.iter().map(|part| (*part).to_owned()).collect()).ok_or_else(|| {
             let wanted = Self::Key::PARTS;
             Refusal::new(format!("a key here has {wanted} parts, this one has {}", typed.len()))
         })
@@ -38,7 +38,7 @@ pub trait AggregateKey: Sized + for<'a> KeyOf<&'a Self> {
     /// How many parts it has; 0: any number from 1.
     const PARTS: u32;
     /// The key with these parts, if their number is right.
-    fn from_parts(parts: Vec<String>) -> Option<Self>;
+    fn of_parts(parts: Vec<String>) -> Option<Self>;
 }
 
 /// A key type that can be written from `Q`, usually something borrowed.
@@ -53,7 +53,7 @@ pub trait KeyOf<Q> {
 
 impl AggregateKey for String {
     const PARTS: u32 = 1;
-    fn from_parts(parts: Vec<String>) -> Option<Self> {
+    fn of_parts(parts: Vec<String>) -> Option<Self> {
         <[String; 1]>::try_from(parts).ok().map(|[part]| part)
     }
 }
@@ -66,7 +66,7 @@ impl<Q: AsRef<str>> KeyOf<Q> for String {
 
 impl AggregateKey for Vec<String> {
     const PARTS: u32 = 0;
-    fn from_parts(parts: Vec<String>) -> Option<Self> {
+    fn of_parts(parts: Vec<String>) -> Option<Self> {
         (!parts.is_empty()).then_some(parts)
     }
 }
@@ -86,7 +86,7 @@ macro_rules! tuples {
     ($($count:literal: ($($name:ident . $index:tt),+))*) => {$(
         impl AggregateKey for ($(Part<$index>,)+) {
             const PARTS: u32 = $count;
-            fn from_parts(parts: Vec<String>) -> Option<Self> {
+            fn of_parts(parts: Vec<String>) -> Option<Self> {
                 let parts: [String; $count] = parts.try_into().ok()?;
                 Some(parts.into())
             }

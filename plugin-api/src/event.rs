@@ -6,6 +6,7 @@
 
 use abi_stable::StableAbi;
 use abi_stable::std_types::RSlice;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -128,8 +129,22 @@ impl Serialize for EventKey {
 
 impl<'de> Deserialize<'de> for EventKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(KeyText)
+    }
+}
+
+/// Parses within the deserializer's own call, so that an error is known to be at this value.
+struct KeyText;
+
+impl Visitor<'_> for KeyText {
+    type Value = EventKey;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EventKey, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

@@ -58,6 +58,7 @@ impl AggregateKey for String {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<Q: AsRef<str>> KeyOf<Q> for String {
     fn encode_key(key: Q, out: &mut Vec<u8>) {
         aggregate::encode([key.as_ref()], out);
@@ -71,6 +72,7 @@ impl AggregateKey for Vec<String> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<Q: IntoIterator<Item: AsRef<str>>> KeyOf<Q> for Vec<String> {
     fn encode_key(key: Q, out: &mut Vec<u8>) {
         let parts: Vec<_> = key.into_iter().collect();
@@ -91,11 +93,13 @@ macro_rules! tuples {
                 Some(parts.into())
             }
         }
+        #[diagnostic::do_not_recommend]
         impl<$($name: AsRef<str>),+> KeyOf<($($name,)+)> for ($(Part<$index>,)+) {
             fn encode_key(key: ($($name,)+), out: &mut Vec<u8>) {
                 aggregate::encode([$(key.$index.as_ref()),+], out);
             }
         }
+        #[diagnostic::do_not_recommend]
         impl<$($name: AsRef<str>),+> KeyOf<&($($name,)+)> for ($(Part<$index>,)+) {
             fn encode_key(key: &($($name,)+), out: &mut Vec<u8>) {
                 aggregate::encode([$(key.$index.as_ref()),+], out);

@@ -27,7 +27,7 @@ fn library(name: &str) -> PathBuf {
         std::fs::read_dir(folder).expect("the folder is there").map(|file| file.expect("it can be listed"));
     let fits = |path: &PathBuf| {
         let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        file.starts_with(&format!("lib{name}-")) && file.ends_with(".rlib")
+        file.strip_suffix(".rlib").is_some_and(|file| file.starts_with(&format!("lib{name}-")))
     };
     let age =
         |path: &PathBuf| path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH);

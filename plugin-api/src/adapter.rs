@@ -4,8 +4,8 @@
 //! index. Every `out` is emptied first, so that a host may reuse it, and every entry is guarded against panics.
 
 use crate::abi::{
-    Call, DeltaRef, Emitted, ErrorCode, InstanceAbi, IntakeEvent, MapFailure, PluginError, PluginResult,
-    ReaderRefAbi, ReportItem, ReportQuery, Rows, Span, Verdict,
+    Call, DeltaRef, Emitted, ErrorCode, InstanceAbi, IntakeEvent, MapFailure, NO_EVENT, PluginError,
+    PluginResult, ReaderRefAbi, ReportItem, ReportQuery, Rows, Span, Verdict,
 };
 use crate::codec::Canonical;
 use crate::event::{EventKey, EventRef};
@@ -138,7 +138,7 @@ impl<V: View> ViewAdapter<V> {
 
 impl<V: View> AnyView for ViewAdapter<V> {
     fn fold(&self, state: Option<&[u8]>, run: &[DeltaRef<'_>]) -> Outcome<Vec<u8>> {
-        let at = Cell::new(0);
+        let at = Cell::new(NO_EVENT);
         let folded = guard::run(|| {
             let mut state = state.map(Self::state).transpose()?.unwrap_or_default();
             for (index, entry) in (0_u32..).zip(run) {

@@ -137,7 +137,10 @@ macro_rules! export_plugin {
                 $configure(setup).map_err(::core::convert::Into::into)
             }
             fn self_check() -> ::core::result::Result<(), $crate::Refusal> {
-                $($self_check()?;)?
+                $(
+                    let check: fn() -> ::core::result::Result<(), $crate::Refusal> = $self_check;
+                    check()?;
+                )?
                 ::core::result::Result::Ok(())
             }
         }

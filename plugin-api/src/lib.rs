@@ -14,6 +14,9 @@ mod refusal;
 mod report;
 mod schema;
 pub mod section;
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod view;
 
 extern crate self as laterbase_plugin;

@@ -110,7 +110,8 @@ fn document(raw: &RawValue, pointer: &str, verdicts: &mut Vec<Verdict>) -> Resul
     let list = member(results.unwrap_or(body), "eventList");
     let list = list.ok_or_else(|| Fault::new("eventList is missing").within(path))?;
     let items = json::list(list);
-    let items = items.ok_or_else(|| Fault::new("a list of events is wanted").within(path).within(""))?;
+    let items =
+        items.ok_or_else(|| Fault::new("a list of events is wanted").under("eventList").within(path))?;
     events(&items, &context, &format!("{pointer}{path}/eventList"), verdicts);
     Ok(())
 }

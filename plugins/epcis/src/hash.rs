@@ -199,7 +199,7 @@ pub fn event_hash(prehash: &str) -> String {
 
 fn append_sorted(mut texts: Vec<String>, out: &mut String) {
     texts.sort_unstable();
-    texts.iter().for_each(|text| out.push_str(text));
+    out.extend(texts);
 }
 
 struct Writer<'c> {

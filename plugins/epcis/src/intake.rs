@@ -1,6 +1,6 @@
 //! Intake: a body in, one verdict per event out.
 //!
-//! Taken are a bare event, a list of events, an EPCISDocument, an EPCISQueryDocument, and NDJSON with one of these in
+//! Taken are a bare event, a list of events, an `EPCISDocument`, an `EPCISQueryDocument`, and NDJSON with one of these in
 //! each line. What is wrong with one event is that event's verdict, with a pointer into the body; a body that is
 //! not UTF-8, not JSON or a document without an event list is refused whole.
 

@@ -54,7 +54,7 @@ fn with(pointer: &str, value: Value) -> Value {
     match event.pointer_mut(parent).unwrap() {
         Value::Object(members) => drop(members.insert(name.to_owned(), value)),
         Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
-        other => panic!("{other}"),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => panic!("{scalar}"),
     }
     event
 }

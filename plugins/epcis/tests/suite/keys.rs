@@ -43,7 +43,7 @@ fn sha256(input: &[&[u8]]) -> String {
 fn golden() {
     let row = read(&event());
     assert_eq!(row.id, format!("ni:///sha-256;{}?ver=CBV2.0", sha256(&[PREHASH.as_bytes()])));
-    assert_eq!(row.time.map(|time| time.millis()), Some(1_767_369_823_916));
+    assert_eq!(row.time.map(laterbase_plugin::ValidTime::millis), Some(1_767_369_823_916));
     assert!(row.same_key_is_same_event);
     let expected = sha256(&[PREHASH.as_bytes(), &[0]]);
     assert_eq!(tail(&event()), expected[..16]);

@@ -3,6 +3,9 @@
 //! Parse and check (on the request's own task), mint keys, ask the Schema, then queue for the Root's one writer
 //! thread, which commits whatever is queued in one transaction and answers after it is durable.
 
+mod draft;
+mod parse;
+
 use crate::problem::Problem;
 use bytes::Bytes;
 use serde::Serialize;

@@ -55,7 +55,8 @@ fn whole<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
         .map_err(|fault| Problem::new(Code::BadJson, format!("the body is not JSON: {fault}")))
 }
 
-fn within(events: usize, events_max: usize) -> Result<(), Problem> {
+/// Refuses a request with too many events.
+pub(super) fn within(events: usize, events_max: usize) -> Result<(), Problem> {
     if events <= events_max {
         return Ok(());
     }

@@ -385,6 +385,12 @@ pub struct PluginModule {
     pub self_check: extern "C" fn() -> PluginResult<()>,
 }
 
+impl std::fmt::Debug for PluginModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PluginModule")
+    }
+}
+
 impl std::fmt::Debug for PluginModuleRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PluginModuleRef")

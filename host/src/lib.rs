@@ -4,4 +4,6 @@ pub mod core;
 pub mod problem;
 pub mod store;
 
+pub mod plugin;
+
 pub mod admit;

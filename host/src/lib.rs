@@ -4,5 +4,7 @@ pub mod core;
 pub mod problem;
 pub mod store;
 
+pub mod plugin;
+
 pub mod admit;
 pub mod wall;

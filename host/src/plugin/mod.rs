@@ -1,0 +1,25 @@
+//! Plugins: found, checked, tried in a child process, loaded, configured, called and replaced while the host runs.
+//!
+//! ```text
+//! file -> stage (two equal reads, elf pre-check, private copy) -> probe (child) -> loader (dlopen, layout)
+//!      -> Instance per Root -> Catalog (who owns which name) -> Registry swaps it in atomically
+//! ```
+//! Invariants: the live path of a plugin's file is never opened by the dynamic linker; a library is never unloaded;
+//! nothing that a plugin returns is used unchecked; whoever holds a [`catalog::Catalog`] goes on with it unharmed
+//! while the next one takes over.
+
+pub mod call_error;
+pub mod catalog;
+pub mod declared;
+pub mod instance;
+pub mod revision;
+pub mod services;
+pub mod upcast;
+
+pub use call_error::{Blame, CallError};
+pub use catalog::{Catalog, KeyspaceRef, NameTaken, ReportRef, RootCatalog, SchemaRef, TypeRef, ViewRef};
+pub use instance::{Instance, Intake, IntakeDraft, Mapping, Refusal, delta_ref, event_ref};
+pub use laterbase_plugin::EventRef;
+pub use laterbase_plugin::abi::DeltaRef;
+pub use services::Services;
+pub use upcast::{Unread, Upcast};

@@ -4,8 +4,8 @@
 //! index. Every `out` is emptied first, so that a host may reuse it, and every entry is guarded against panics.
 
 use crate::abi::{
-    Call, DeltaRef, Emitted, ErrorCode, InstanceAbi, IntakeEvent, MapFailure, PluginError, PluginResult,
-    ReaderRefAbi, ReportItem, ReportQuery, Rows, Span, Verdict,
+    Call, DeltaRef, Emitted, ErrorCode, InstanceAbi, IntakeEvent, MapFailure, NO_EVENT, PluginError,
+    PluginResult, ReaderRefAbi, ReportItem, ReportQuery, Rows, Span, Verdict,
 };
 use crate::codec::Canonical;
 use crate::event::{EventKey, EventRef};
@@ -75,7 +75,7 @@ impl<S: Schema> AnySchema for SchemaAdapter<S> {
             let step = RawEvent { version, data: data.as_deref().unwrap_or(event.data), ..*event };
             data = Some(self.schema.upcast(&step)?);
         }
-        out.extend_from_copy_slice(data.as_deref().unwrap_or(event.data).into());
+        out.extend_from_copy_slice(data.as_deref().unwrap_or(event.data));
         Ok(())
     }
 
@@ -116,8 +116,8 @@ impl<K: Keyspace> AnyKeyspace for KeyspaceAdapter<K> {
                 out.failures.push(MapFailure { event: index, code, message: message.into() });
             }
         }
-        out.bytes.extend_from_copy_slice(emit.bytes.as_slice().into());
-        out.rows.extend_from_copy_slice(emit.rows.as_slice().into());
+        out.bytes.extend_from_copy_slice(emit.bytes.as_slice());
+        out.rows.extend_from_copy_slice(emit.rows.as_slice());
     }
 
     fn query_key(&self, typed: &[&str]) -> Outcome<Vec<u8>> {
@@ -138,7 +138,7 @@ impl<V: View> ViewAdapter<V> {
 
 impl<V: View> AnyView for ViewAdapter<V> {
     fn fold(&self, state: Option<&[u8]>, run: &[DeltaRef<'_>]) -> Outcome<Vec<u8>> {
-        let at = Cell::new(0);
+        let at = Cell::new(NO_EVENT);
         let folded = guard::run(|| {
             let mut state = state.map(Self::state).transpose()?.unwrap_or_default();
             for (index, entry) in (0_u32..).zip(run) {
@@ -208,7 +208,7 @@ fn at<'a, T: ?Sized>(offered: &'a [Box<T>], index: u32, what: &str) -> Outcome<&
 /// Replaces what `out` holds.
 fn put(out: &mut RVec<u8>, bytes: &[u8]) {
     out.clear();
-    out.extend_from_copy_slice(bytes.into());
+    out.extend_from_copy_slice(bytes);
 }
 
 /// Appends to `rows` what `write` appends to its bytes, as one span that belongs to `item`.
@@ -306,7 +306,7 @@ impl InstanceAbi for Instance {
                 let blame = |message| RBox::new(PluginError { event, ..panicked(message) });
                 for key in guard::catch(|| schema.retracts(&RawEvent::of(stored))).map_err(blame)? {
                     span::<Failure>(out, event, |bytes| {
-                        bytes.extend_from_copy_slice(key.0.as_slice().into());
+                        bytes.extend_from_copy_slice(key.0.as_slice());
                         Ok(())
                     })?;
                 }

@@ -188,7 +188,9 @@ impl<T: Canonical> Canonical for Option<T> {
 impl<T: Canonical> Canonical for Vec<T> {
     fn encode(&self, out: &mut Vec<u8>) {
         encode_length(self.len(), out);
-        self.iter().for_each(|element| element.encode(out));
+        for element in self {
+            element.encode(out);
+        }
     }
     fn decode(input: &mut &[u8]) -> Result<Self, CodecError> {
         // Nothing is reserved for the announced length: bytes that lie about it end before memory does.
@@ -221,7 +223,9 @@ impl<K: Canonical + Ord, V: Canonical> Canonical for BTreeMap<K, V> {
 impl<T: Canonical + Ord> Canonical for BTreeSet<T> {
     fn encode(&self, out: &mut Vec<u8>) {
         encode_length(self.len(), out);
-        self.iter().for_each(|element| element.encode(out));
+        for element in self {
+            element.encode(out);
+        }
     }
     fn decode(input: &mut &[u8]) -> Result<Self, CodecError> {
         let mut set = Self::new();
@@ -341,7 +345,7 @@ mod tests {
         assert_eq!(String::from_bytes(&[0, 0, 0, 1, 0xff]), Err(CodecError::Text));
         assert_eq!(char::from_bytes(&[0, 0, 0xd8, 0]), Err(CodecError::Text));
         assert_eq!(BTreeSet::<u8>::from_bytes(&[0, 0, 0, 2, 1, 1]), Err(CodecError::Order));
-        assert_eq!(BTreeMap::<u8, ()>::from_bytes(&[0, 0, 0, 2, 2, 1]), Err(CodecError::Order));
+        assert_eq!(BTreeMap::<u8, u8>::from_bytes(&[0, 0, 0, 2, 2, 0, 1, 0]), Err(CodecError::Order));
         assert_eq!(Vec::<u64>::from_bytes(&[255; 12]), Err(CodecError::Truncated));
     }
 }

@@ -48,6 +48,9 @@ impl StaticPlugin {
     }
 
     /// Its name, version and roots.
+    ///
+    /// # Panics
+    /// Never: the manifest is made by the code beside it.
     pub fn manifest(&self) -> Manifest {
         serde_json::from_str(self.module.manifest()().as_str()).expect("a manifest is JSON")
     }
@@ -134,7 +137,10 @@ macro_rules! export_plugin {
                 $configure(setup).map_err(::core::convert::Into::into)
             }
             fn self_check() -> ::core::result::Result<(), $crate::Refusal> {
-                $($self_check()?;)?
+                $(
+                    let check: fn() -> ::core::result::Result<(), $crate::Refusal> = $self_check;
+                    check()?;
+                )?
                 ::core::result::Result::Ok(())
             }
         }

@@ -26,7 +26,7 @@ pub trait Keyspace: Send + Sync + Sized + 'static {
 
     /// The canonical key for what a user typed as `?key=`, one part each.
     fn query_key(&self, typed: &[&str]) -> Result<Self::Key, Refusal> {
-        Self::Key::from_parts(typed.iter().map(|part| (*part).to_owned()).collect()).ok_or_else(|| {
+        Self::Key::of_parts(typed.iter().map(|part| (*part).to_owned()).collect()).ok_or_else(|| {
             let wanted = Self::Key::PARTS;
             Refusal::new(format!("a key here has {wanted} parts, this one has {}", typed.len()))
         })
@@ -38,7 +38,7 @@ pub trait AggregateKey: Sized + for<'a> KeyOf<&'a Self> {
     /// How many parts it has; 0: any number from 1.
     const PARTS: u32;
     /// The key with these parts, if their number is right.
-    fn from_parts(parts: Vec<String>) -> Option<Self>;
+    fn of_parts(parts: Vec<String>) -> Option<Self>;
 }
 
 /// A key type that can be written from `Q`, usually something borrowed.
@@ -53,11 +53,12 @@ pub trait KeyOf<Q> {
 
 impl AggregateKey for String {
     const PARTS: u32 = 1;
-    fn from_parts(parts: Vec<String>) -> Option<Self> {
+    fn of_parts(parts: Vec<String>) -> Option<Self> {
         <[String; 1]>::try_from(parts).ok().map(|[part]| part)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<Q: AsRef<str>> KeyOf<Q> for String {
     fn encode_key(key: Q, out: &mut Vec<u8>) {
         aggregate::encode([key.as_ref()], out);
@@ -66,11 +67,12 @@ impl<Q: AsRef<str>> KeyOf<Q> for String {
 
 impl AggregateKey for Vec<String> {
     const PARTS: u32 = 0;
-    fn from_parts(parts: Vec<String>) -> Option<Self> {
+    fn of_parts(parts: Vec<String>) -> Option<Self> {
         (!parts.is_empty()).then_some(parts)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<Q: IntoIterator<Item: AsRef<str>>> KeyOf<Q> for Vec<String> {
     fn encode_key(key: Q, out: &mut Vec<u8>) {
         let parts: Vec<_> = key.into_iter().collect();
@@ -86,16 +88,18 @@ macro_rules! tuples {
     ($($count:literal: ($($name:ident . $index:tt),+))*) => {$(
         impl AggregateKey for ($(Part<$index>,)+) {
             const PARTS: u32 = $count;
-            fn from_parts(parts: Vec<String>) -> Option<Self> {
+            fn of_parts(parts: Vec<String>) -> Option<Self> {
                 let parts: [String; $count] = parts.try_into().ok()?;
                 Some(parts.into())
             }
         }
+        #[diagnostic::do_not_recommend]
         impl<$($name: AsRef<str>),+> KeyOf<($($name,)+)> for ($(Part<$index>,)+) {
             fn encode_key(key: ($($name,)+), out: &mut Vec<u8>) {
                 aggregate::encode([$(key.$index.as_ref()),+], out);
             }
         }
+        #[diagnostic::do_not_recommend]
         impl<$($name: AsRef<str>),+> KeyOf<&($($name,)+)> for ($(Part<$index>,)+) {
             fn encode_key(key: &($($name,)+), out: &mut Vec<u8>) {
                 aggregate::encode([$(key.$index.as_ref()),+], out);
@@ -118,6 +122,7 @@ impl<K: Keyspace> Emit<K> {
     /// The event at hand adds `delta` to the aggregate `key`, which may be borrowed: `&str`, `(&str, &String)`.
     ///
     /// Several deltas of one event for one aggregate are folded in the order emitted.
+    #[expect(clippy::needless_pass_by_value, reason = "so that authors write `1` and not `&1`")]
     pub fn emit<Q>(&mut self, key: Q, delta: K::Delta)
     where
         K::Key: KeyOf<Q>,

@@ -14,6 +14,9 @@ mod refusal;
 mod report;
 mod schema;
 pub mod section;
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod view;
 
 extern crate self as laterbase_plugin;
@@ -30,6 +33,6 @@ pub use keyspace::{AggregateKey, Emit, KeyOf, Keyspace};
 pub use laterbase_plugin_derive::entry;
 pub use laterbase_plugin_derive::{Canonical, EventData, EventType};
 pub use refusal::{Refusal, from_json};
-pub use report::{Answer, Bounds, Level, Query, Reader, Report, ReportError};
+pub use report::{Answer, Bounds, Level, Query, Reader, Report, ReportError, StateOf};
 pub use schema::{DeclaredType, Event, EventData, EventType, Intake, IntakeRow, RawEvent, Schema};
 pub use view::{Algebra, Associative, Commutative, DeltaFor, Group, Invert, KeyFor, Merge, Ordered, View};

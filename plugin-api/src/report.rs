@@ -129,6 +129,9 @@ pub struct Bounds {
     pub to: Option<ValidTime>,
 }
 
+/// One aggregate of the View `V`: its key and state.
+pub type StateOf<V> = (KeyFor<V>, <V as View>::State);
+
 /// Reads what the root holds, all of it as of one Knowledge, which is the query's `known`.
 pub struct Reader<'a> {
     pub(crate) call: &'a dyn CallAbi,
@@ -147,7 +150,7 @@ impl Reader<'_> {
         &self,
         keys: &[KeyFor<V>],
         bounds: Bounds,
-    ) -> Result<Vec<(KeyFor<V>, V::State)>, ReportError> {
+    ) -> Result<Vec<StateOf<V>>, ReportError> {
         self.go_on()?;
         let keys: Vec<RVec<u8>> = keys.iter().map(|key| encoded(key).into()).collect();
         let Bounds { at, from, to } = bounds;
@@ -160,7 +163,7 @@ impl Reader<'_> {
         &self,
         prefix: &[&str],
         at: Option<ValidTime>,
-    ) -> impl Iterator<Item = Result<(KeyFor<V>, V::State), ReportError>> {
+    ) -> impl Iterator<Item = Result<StateOf<V>, ReportError>> {
         let mut encoded_prefix = Vec::new();
         if let Some((last, whole)) = prefix.split_last() {
             aggregate::encode_prefix(whole.iter().copied(), last, &mut encoded_prefix);
@@ -255,14 +258,14 @@ fn batches(
     })
 }
 
-fn state_row<V: View>(row: &ReaderRow) -> Result<(KeyFor<V>, V::State), ReportError> {
+fn state_row<V: View>(row: &ReaderRow) -> Result<StateOf<V>, ReportError> {
     Ok((key_of(&row.aggregate)?, decoded(&row.bytes)?))
 }
 
 /// The typed form of an encoded aggregate key.
 pub(crate) fn key_of<K: AggregateKey>(bytes: &[u8]) -> Result<K, Refusal> {
     let parts = aggregate::decode(bytes).map_err(|error| Refusal::new(error.to_string()))?;
-    K::from_parts(parts).ok_or_else(|| Refusal::new("an aggregate key has another number of parts"))
+    K::of_parts(parts).ok_or_else(|| Refusal::new("an aggregate key has another number of parts"))
 }
 
 fn decoded<T: Canonical>(bytes: &[u8]) -> Result<T, ReportError> {
@@ -279,7 +282,7 @@ fn wire(time: Option<ValidTime>) -> ROption<u64> {
     time.map(|time| time.0).into()
 }
 
-fn texts<'a>(parts: &'a [RString]) -> Vec<&'a str> {
+fn texts(parts: &[RString]) -> Vec<&str> {
     parts.iter().map(RString::as_str).collect()
 }
 

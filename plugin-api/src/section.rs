@@ -121,7 +121,10 @@ pub const fn length(name: &str, version: &str, unwinds: bool) -> usize {
     counter.position
 }
 
-/// The section of a plugin; `N` is its [`length()`].
+/// The section of a plugin.
+///
+/// # Panics
+/// At compile time, if `N` is not its [`length()`].
 pub const fn write<const N: usize>(name: &str, version: &str, unwinds: bool) -> [u8; N] {
     let mut writer = Writer { bytes: [0; N], position: 0 };
     writer.section(name, version, unwinds, N - MAGIC.len() - 4);

@@ -1,7 +1,7 @@
 //! The bytes of an aggregate key: text parts so encoded that bytes sort as the parts do, one after the other.
 //!
 //! Each part's UTF-8 with 00 written as `00 FF`, then `00 01`; behind the last part `00 00`. No key is a prefix of
-//! another, so an event key may follow directly (the tuple layer of FoundationDB does the same with one byte less,
+//! another, so an event key may follow directly (the tuple layer of `FoundationDB` does the same with one byte less,
 //! which would let keys with more parts run into the rows of keys with fewer).
 
 /// The parts do not decode: these bytes were not written by [`encode`].

@@ -48,6 +48,26 @@ impl ValidTime {
     pub fn seconds(self) -> i64 {
         (self.0 >> 32).cast_signed()
     }
+
+    /// The UTC day, such as `2026-05-01`, of this time as it is displayed.
+    pub fn day(self) -> String {
+        let text = self.to_string();
+        text.split_once('T').map_or(text.clone(), |(day, _)| day.to_owned())
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-05-01T10:00:00.123Z`. JSON has the same text.
+impl fmt::Display for ValidTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_millisecond(self.millis()).expect("NTP64 ends in 2106");
+        write!(f, "{time:.3}")
+    }
+}
+
+impl Serialize for ValidTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The 16-byte key of an event: its valid time and a tail that is random or derived from what the event says.
@@ -69,7 +89,8 @@ impl EventKey {
 
     /// The eight bytes behind the time.
     pub fn tail(self) -> [u8; 8] {
-        (u128::from_be_bytes(self.0) as u64).to_be_bytes()
+        let [_, _, _, _, _, _, _, _, tail @ ..] = self.0;
+        tail
     }
 }
 

@@ -2,16 +2,13 @@
 //! SIGBUS inside `dlopen`, and a foreign one gives a misleading error there. Nothing is mapped and nothing is run.
 
 use super::load_error::LoadError;
-use super::section::Section;
 use laterbase_plugin::abi::ABI;
+use laterbase_plugin::section::{self, Section};
 use object::LittleEndian;
 use object::elf::{ELFCLASS64, ELFDATA2LSB, ET_DYN, FileHeader64, SHT_NOBITS};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 
 type Header = FileHeader64<LittleEndian>;
-
-/// The section that makes a library a plugin.
-const SECTION_NAME: &[u8] = b".laterbase";
 
 /// The ELF machine number of the processor that this host runs on.
 pub(super) const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
@@ -28,8 +25,8 @@ pub fn check(bytes: &[u8]) -> Result<Section, LoadError> {
     if section.abi != ABI {
         return Err(LoadError::WrongAbi { plugin: section.abi, host: ABI });
     }
-    if section.panic != "unwind" {
-        return Err(LoadError::PanicAbort { strategy: section.panic });
+    if !section.unwinds {
+        return Err(LoadError::PanicAbort);
     }
     Ok(section)
 }
@@ -44,7 +41,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Section, LoadError> {
     within("the table of segments", segments, segments_bytes, length)?;
     let sections_bytes = u64::from(header.e_shnum.get(endian)) * u64::from(header.e_shentsize.get(endian));
     within("the table of sections", header.e_shoff.get(endian), sections_bytes, length)?;
-    let unreadable = |error: object::read::Error| LoadError::BadSection { reason: error.to_string() };
+    let unreadable = |error: object::read::Error| LoadError::Malformed(error);
     for (number, segment) in header.program_headers(endian, bytes).map_err(unreadable)?.iter().enumerate() {
         let what = format!("segment {number}");
         within(&what, segment.p_offset(endian), segment.p_filesz(endian), length)?;
@@ -56,9 +53,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Section, LoadError> {
         }
     }
     let sections = header.sections(endian, bytes).map_err(unreadable)?;
-    let found = sections.section_by_name(endian, SECTION_NAME).ok_or(LoadError::NoSection)?;
+    let found = sections.section_by_name(endian, section::NAME.as_bytes()).ok_or(LoadError::NoSection)?;
     let contents = found.1.data(endian, bytes).map_err(unreadable)?;
-    Section::parse(contents).map_err(|error| LoadError::BadSection { reason: error.to_string() })
+    Ok(section::parse(contents)?)
 }
 
 /// The file header of a 64-bit little-endian library for this machine.

@@ -4,6 +4,7 @@ use super::call_error::CallError;
 use super::catalog::NameTaken;
 use super::declared::DeclarationError;
 use crate::problem::{Code, Problem};
+use laterbase_plugin::section::SectionError;
 use std::path::PathBuf;
 
 /// A failure whose cause this module does not know the type of.
@@ -74,11 +75,19 @@ pub enum LoadError {
     #[error("no .laterbase section: not a Laterbase plugin")]
     NoSection,
     /// The section's contents make no sense.
-    #[error("the .laterbase section is not readable: {reason}")]
-    BadSection {
-        /// What is wrong with it.
-        reason: String,
+    #[error("the .laterbase section is not readable: {0}")]
+    BadSection(#[from] SectionError),
+    /// The section says another name or version than the library itself.
+    #[error("the .laterbase section says {section}, the library itself says {library}")]
+    OtherSection {
+        /// Name and version in the section.
+        section: String,
+        /// Name and version that the library's code gives.
+        library: String,
     },
+    /// The tables of the file contradict each other.
+    #[error("not a well-formed ELF file: {0}")]
+    Malformed(#[source] object::read::Error),
     /// Built for another number of the binary interface.
     #[error(
         "built for plugin interface {plugin}, this host speaks {host}: rebuild the plugin with a current laterbase-plugin"
@@ -90,13 +99,8 @@ pub enum LoadError {
         host: u32,
     },
     /// Built so that a panic kills the process.
-    #[error(
-        "built with panic={strategy:?}: a panic would take the host down; build it with panic=\"unwind\""
-    )]
-    PanicAbort {
-        /// The section's word.
-        strategy: String,
-    },
+    #[error("built with panic=\"abort\": a panic would take the host down; build it with panic=\"unwind\"")]
+    PanicAbort,
     /// The private copy cannot be written.
     #[error("private copy in {}: {source}", folder.display())]
     Stage {
@@ -242,14 +246,14 @@ impl LoadError {
             Self::NotAFile { .. } => Code::PluginNotAFile,
             Self::Unreadable { .. } | Self::Folder { .. } => Code::PluginUnreadable,
             Self::Unstable { .. } => Code::PluginUnstable,
-            Self::NotElf { .. } => Code::PluginNotElf,
+            Self::NotElf { .. } | Self::Malformed(_) => Code::PluginNotElf,
             Self::Truncated { .. } => Code::PluginTruncated,
             Self::WrongClass { .. } => Code::PluginWrongClass,
             Self::WrongMachine { .. } => Code::PluginWrongMachine,
             Self::NoSection => Code::PluginNoSection,
-            Self::BadSection { .. } => Code::PluginBadSection,
+            Self::BadSection(_) | Self::OtherSection { .. } => Code::PluginBadSection,
             Self::WrongAbi { .. } => Code::PluginWrongAbi,
-            Self::PanicAbort { .. } => Code::PluginPanicAbort,
+            Self::PanicAbort => Code::PluginPanicAbort,
             Self::Stage { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::DiskFull,
             Self::Stage { .. } => Code::Storage,
             Self::ProbeStart { .. } | Self::ProbeCrashed { .. } => Code::PluginProbeCrashed,
@@ -274,15 +278,11 @@ impl LoadError {
     /// The error as a user meets it.
     pub fn problem(&self) -> Problem {
         let problem = Problem::new(self.code(), self.to_string());
-        match self {
-            Self::NameTaken(NameTaken { root, kind, name, owner }) => problem
-                .with("root", root.as_str())
-                .with("kind", *kind)
-                .with("name", name.as_str())
-                .with("owner", owner.as_str()),
-            Self::WrongAbi { plugin, host } => problem.with("plugin_abi", *plugin).with("host_abi", *host),
-            _ => problem,
+        if let Self::NameTaken(NameTaken { root, kind, name, owner }) = self {
+            let problem = problem.with("root", root.as_str()).with("kind", *kind);
+            return problem.with("name", name.as_str()).with("owner", owner.as_str());
         }
+        problem
     }
 }
 

@@ -19,7 +19,6 @@ pub mod module;
 pub mod probe;
 pub mod registry;
 pub mod revision;
-pub mod section;
 pub mod services;
 mod stage;
 pub mod status;

@@ -67,15 +67,14 @@ enum Found {
 pub fn main() -> i32 {
     let mut task = Vec::new();
     let read = io::stdin().lock().read_to_end(&mut task);
-    let Ok(task) = read.map_err(io::Error::from).and_then(|_| Ok(serde_json::from_slice::<Task>(&task)?))
-    else {
+    let Ok(task) = read.and_then(|_| Ok(serde_json::from_slice::<Task>(&task)?)) else {
         return 64;
     };
     let found = match attempt(&task) {
         Ok(()) => Found::Sound,
         Err(error) => Found::Unsound { code: error.code().word().to_owned(), detail: error.to_string() },
     };
-    let mut line = serde_json::to_string(&found).expect("two texts are JSON");
+    let Ok(mut line) = serde_json::to_string(&found) else { return 70 };
     line.push('\n');
     let mut out = io::stdout().lock();
     let written = out.write_all(line.as_bytes()).and_then(|()| out.flush());
@@ -133,7 +132,7 @@ fn converse(child: &mut Child, task: Vec<u8>, deadline: Duration) -> Option<(Str
     let (words, said) = mpsc::channel();
     thread::spawn(move || {
         // A child that died early closes its input; its end then tells more than this error.
-        let _ = stdin.write_all(&task);
+        let _unread: io::Result<()> = stdin.write_all(&task);
     });
     thread::spawn(move || answer.send(read_some(stdout)));
     thread::spawn(move || words.send(read_some(stderr)));
@@ -148,7 +147,7 @@ fn converse(child: &mut Child, task: Vec<u8>, deadline: Duration) -> Option<(Str
 fn read_some(from: impl Read) -> String {
     let mut bytes = Vec::new();
     // What was read before an error still counts.
-    let _ = from.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
+    let _end: io::Result<usize> = from.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

@@ -14,13 +14,13 @@ use super::load_error::{Cause, LoadError};
 use super::loader;
 use super::module::{Configuration, Module};
 use super::probe::{self, Probe};
-use super::section::Section;
 use super::stage::Candidate;
 use super::status::{Failure, Status};
 use crate::core::event::ValidTime;
 use arc_swap::ArcSwap;
-use laterbase_plugin::abi::PluginModuleRef;
+use laterbase_plugin::StaticPlugin;
 use laterbase_plugin::declare::Manifest;
+use laterbase_plugin::section::Section;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -134,9 +134,9 @@ impl Registry {
     }
 
     /// Adds a plugin that is linked into the program, as generation 0.
-    pub fn add_static(&self, module: PluginModuleRef) -> Result<(), LoadError> {
+    pub fn add_static(&self, plugin: StaticPlugin) -> Result<(), LoadError> {
         let _replacing = self.replacing();
-        let module = Module::new(module);
+        let module = Module::new(plugin.module());
         let manifest = module.manifest()?;
         self.check_not_taken(&manifest.name, None)?;
         let configuration = self.configuration(&manifest.name);
@@ -197,7 +197,7 @@ impl Registry {
             match list(&folder, named) {
                 Ok(listed) => {
                     let fresh: Vec<_> = listed.into_iter().filter(|file| !files.contains(file)).collect();
-                    files.extend(fresh.into_iter().filter(|file| named || !self.is_foreign(file)));
+                    files.extend(fresh.into_iter().filter(|file| named || !is_foreign(file)));
                 }
                 Err(error) => outcomes.push((folder, Err(error))),
             }
@@ -217,18 +217,12 @@ impl Registry {
         prepare: Prepare<'_>,
     ) -> Result<(), LoadError> {
         for file in list(folder, named)? {
-            if named || !self.is_foreign(&file) {
+            if named || !is_foreign(&file) {
                 // Kept in the file's entry, where the status shows it.
                 let _shown = self.replace(&file, now, prepare);
             }
         }
         Ok(())
-    }
-
-    /// True for a file that is readable but no plugin of anybody's.
-    fn is_foreign(&self, file: &Path) -> bool {
-        let checked = Candidate::read(file).and_then(|candidate| candidate.check());
-        matches!(checked, Err(LoadError::NoSection | LoadError::NotElf { .. } | LoadError::NotAFile { .. }))
     }
 
     /// Replaces or adds the plugin in `file`; keeps the reason if it fails.
@@ -297,11 +291,10 @@ impl Registry {
         drop(copy);
         let manifest = module.manifest()?;
         if manifest.name != section.name || manifest.version != section.version {
-            let reason = format!(
-                "it says {} {}, the library itself {} {}",
-                section.name, section.version, manifest.name, manifest.version
-            );
-            return Err(LoadError::BadSection { reason });
+            return Err(LoadError::OtherSection {
+                section: format!("{} {}", section.name, section.version),
+                library: format!("{} {}", manifest.name, manifest.version),
+            });
         }
         if self.options.probe.is_none() {
             module.self_check(&manifest.name)?;
@@ -408,4 +401,10 @@ fn list(folder: &Path, named: bool) -> Result<Vec<PathBuf>, LoadError> {
     }
     files.sort();
     Ok(files)
+}
+
+/// True for a file that is readable but no plugin of anybody's.
+fn is_foreign(file: &Path) -> bool {
+    let checked = Candidate::read(file).and_then(|candidate| candidate.check());
+    matches!(checked, Err(LoadError::NoSection | LoadError::NotElf { .. } | LoadError::NotAFile { .. }))
 }

@@ -5,7 +5,7 @@
 
 use super::elf;
 use super::load_error::LoadError;
-use super::section::Section;
+use laterbase_plugin::section::Section;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,8 +18,6 @@ const LIBRARY_BYTES_MAX: u64 = 1 << 30;
 /// A library's bytes as two equal reads gave them, and what they say of themselves.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    /// The file.
-    pub(super) file: PathBuf,
     /// Its contents.
     pub(super) bytes: Vec<u8>,
     /// BLAKE3 of its contents.
@@ -45,7 +43,7 @@ impl Candidate {
         if !same_time || again.len() != bytes.len() || *blake3::hash(&again).as_bytes() != library {
             return Err(changed());
         }
-        Ok(Self { file: file.to_owned(), bytes, library })
+        Ok(Self { bytes, library })
     }
 
     /// What the library says of itself, once it is known that this host can load it.
@@ -100,9 +98,13 @@ fn unused_name(library: &[u8; 32]) -> String {
 }
 
 fn read_once(file: &Path) -> Result<Vec<u8>, LoadError> {
-    let failed = |source: std::io::Error| match source.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => LoadError::NotFound { file: file.to_owned() },
-        _ => LoadError::Unreadable { file: file.to_owned(), source },
+    let failed = |source: std::io::Error| {
+        let file = file.to_owned();
+        if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+            LoadError::NotFound { file }
+        } else {
+            LoadError::Unreadable { file, source }
+        }
     };
     // A look at the kind first: opening a named pipe would wait for a writer.
     if !std::fs::metadata(file).map_err(failed)?.is_file() {

@@ -1,1 +1,3 @@
-//! Tests.
+//! The one test binary: every suite is a module.
+
+mod tidy;

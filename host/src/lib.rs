@@ -7,3 +7,4 @@ pub mod store;
 pub mod plugin;
 
 pub mod admit;
+pub mod wall;

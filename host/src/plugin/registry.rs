@@ -169,6 +169,17 @@ impl Registry {
         self.read_folder(folder, named, now, prepare)
     }
 
+    /// Loads the plugin in one file, or replaces it if it came from there before.
+    pub fn load_file(
+        &self,
+        file: &Path,
+        now: ValidTime,
+        prepare: Prepare<'_>,
+    ) -> Result<Reloaded, LoadError> {
+        let _replacing = self.replacing();
+        self.replace(file, now, prepare)
+    }
+
     /// Replaces the plugin `name` by what its file holds now. On any error the old generation goes on serving.
     pub fn reload(&self, name: &str, now: ValidTime, prepare: Prepare<'_>) -> Result<Reloaded, LoadError> {
         let _replacing = self.replacing();
@@ -234,6 +245,10 @@ impl Registry {
         match (&result, at.and_then(|at| state.entries.get_mut(at))) {
             (Ok(_), Some(entry)) => entry.failure = None,
             (Ok(_), None) => unreachable!("a plugin that serves has an entry"),
+            (Err(LoadError::NotFound { .. }), Some(entry)) if entry.serving.is_none() => {
+                // A file that never became a plugin and is gone: nothing is left to tell.
+                state.entries.retain(|entry| entry.file.as_deref() != Some(file));
+            }
             (Err(error), Some(entry)) => {
                 entry.failure = Some(Failure::new(error, now));
                 if entry.serving.is_none() && name.is_some() {

@@ -119,3 +119,54 @@ fn read_once(file: &Path) -> Result<Vec<u8>, LoadError> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Code;
+    use std::os::unix::fs::PermissionsExt;
+
+    // Goal: a file that changes between the two reads is refused, also when its length stays.
+    #[test]
+    fn half_written() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let file = scratch.path().join("a.so");
+        for later in ["longer than before", "BEFORE"] {
+            std::fs::write(&file, "before").expect("written");
+            let read = Candidate::read_with(&file, || std::fs::write(&file, later).expect("written"));
+            assert_eq!(read.expect_err("it changed").code(), Code::PluginUnstable);
+        }
+        let read = Candidate::read_with(&file, || std::fs::remove_file(&file).expect("removed"));
+        assert_eq!(read.expect_err("it is gone").code(), Code::PluginNotFound);
+    }
+
+    // Goal: what is no readable regular file has its own name, and a named pipe does not block the host.
+    #[test]
+    fn not_a_file() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let code = |file: &Path| Candidate::read(file).expect_err("it is refused").code();
+        assert_eq!(code(scratch.path()), Code::PluginNotAFile);
+        assert_eq!(code(&scratch.path().join("none.so")), Code::PluginNotFound);
+        let socket = scratch.path().join("socket.so");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+        assert_eq!(code(&socket), Code::PluginNotAFile);
+    }
+
+    // Goal: copies have paths of their own, are nobody else's, hold the same bytes, and go when they are dropped.
+    #[test]
+    fn private_copies() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let (file, folder) = (scratch.path().join("a.so"), scratch.path().join("stage/deep"));
+        std::fs::write(&file, "bytes").expect("written");
+        let candidate = Candidate::read(&file).expect("it is stable");
+        let one = candidate.copy_into(&folder).expect("copied");
+        let two = candidate.copy_into(&folder).expect("copied");
+        assert_ne!(one.path(), two.path());
+        assert_eq!(std::fs::read(one.path()).expect("readable"), b"bytes");
+        let mode = |path: &Path| path.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(one.path())), (0o700, 0o500));
+        let path = one.path().to_owned();
+        drop(one);
+        assert!(!path.exists() && two.path().exists());
+    }
+}

@@ -21,7 +21,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["core"]),
     ("root", &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views"]),
     ("http", &["core", "problem", "admit"]),
-    ("host", &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views", "config", "root", "http"]),
+    (
+        "host",
+        &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views", "config", "root", "http"],
+    ),
     ("cli", &["core", "problem", "wall", "plugin", "config", "host"]),
 ];
 
@@ -49,7 +52,8 @@ fn sources() -> Vec<(String, String)> {
 }
 
 fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
-    let mut paths: Vec<_> = fs::read_dir(folder).expect("a folder").map(|f| f.expect("a file").path()).collect();
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).expect("a folder").map(|f| f.expect("a file").path()).collect();
     paths.sort();
     for path in paths {
         let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
@@ -121,7 +125,9 @@ fn core_is_pure() {
             continue;
         }
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for word in ["std::fs", "std::net", "std::thread", "SystemTime", "Instant::now", "rand::", "tokio", "async "] {
+        for word in
+            ["std::fs", "std::net", "std::thread", "SystemTime", "Instant::now", "rand::", "tokio", "async "]
+        {
             if text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word)) {
                 faults.push(format!("{path}: {word}"));
             }
@@ -173,8 +179,17 @@ fn nothing_unfinished() {
 #[test]
 fn the_top_level_is_six_names() {
     let allowed = [
-        "Cargo.toml", "Cargo.lock", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "host", "plugin-api", "plugins",
-        "tests", "target", "data",
+        "Cargo.toml",
+        "Cargo.lock",
+        "README.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "host",
+        "plugin-api",
+        "plugins",
+        "tests",
+        "target",
+        "data",
     ];
     let names = fs::read_dir(top()).expect("the top").map(|f| f.expect("a file").file_name());
     let strange: Vec<_> = names

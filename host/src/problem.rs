@@ -160,13 +160,21 @@ impl TableError {
                 Problem::new(Code::Corrupt, format!("{self}: restore the root from a backup or a peer"))
             }
             Self::DiskFull(_) => {
-                Problem::new(Code::DiskFull, "no space is left: free some and send the request again").retry_after(60)
+                Problem::new(Code::DiskFull, "no space is left: free some and send the request again")
+                    .retry_after(60)
             }
-            Self::Io(_) => Problem::new(Code::OutcomeUnknown, format!("{self}; whether the request is stored is unknown"))
-                .retry_after(60),
-            Self::Poisoned => Problem::new(Code::RootClosed, format!("{self}; restart the server to reopen it"))
-                .retry_after(60),
-            Self::MapFull => Problem::new(Code::Storage, "the map could not grow: is the address space limited?"),
+            Self::Io(_) => Problem::new(
+                Code::OutcomeUnknown,
+                format!("{self}; whether the request is stored is unknown"),
+            )
+            .retry_after(60),
+            Self::Poisoned => {
+                Problem::new(Code::RootClosed, format!("{self}; restart the server to reopen it"))
+                    .retry_after(60)
+            }
+            Self::MapFull => {
+                Problem::new(Code::Storage, "the map could not grow: is the address space limited?")
+            }
         }
     }
 }

@@ -135,7 +135,8 @@ fn spawn(folder: &Path, arguments: &[String]) -> Result<(Child, SocketAddr)> {
     let mut child = command.stdout(Stdio::piped()).stderr(log).stdin(Stdio::null()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().context("a pipe")?).read_line(&mut line)?;
-    let address = line.trim().strip_prefix("laterbase listening on http://").and_then(|text| text.parse().ok());
+    let address =
+        line.trim().strip_prefix("laterbase listening on http://").and_then(|text| text.parse().ok());
     let Some(address) = address else {
         let _status = child.wait();
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();

@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Headers that a transcript shows.
-const SHOWN: &[&str] = &["content-type", "retry-after", "allow", "access-control-allow-origin", "preference-applied"];
+const SHOWN: &[&str] =
+    &["content-type", "retry-after", "allow", "access-control-allow-origin", "preference-applied"];
 
 /// Plays `script` against `server` and gives the transcript.
 pub fn play(server: &mut Server, script: &str) -> Result<String> {
@@ -33,7 +34,8 @@ pub fn play(server: &mut Server, script: &str) -> Result<String> {
             let (name, pointer) = binding.split_once(" = ").context("--- let NAME = POINTER")?;
             let answer: &Answer = last.as_ref().context("a request before `let`")?;
             let json = answer.json();
-            let value = json.pointer(pointer.trim()).with_context(|| format!("no {pointer} in {}", answer.text()))?;
+            let value =
+                json.pointer(pointer.trim()).with_context(|| format!("no {pointer} in {}", answer.text()))?;
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             values.insert(name.trim().to_owned(), text);
         } else if line == "--- crash" {
@@ -92,7 +94,8 @@ fn shown(answer: &Answer) -> String {
 
 /// Replaces what differs from run to run: origins, checks, cursors, and the server's own time.
 pub fn redact(text: &str) -> String {
-    let mut text = replace_hex(text, 16, "<origin>", |before, after| !before.ends_with('~') && after.starts_with(':'));
+    let mut text =
+        replace_hex(text, 16, "<origin>", |before, after| !before.ends_with('~') && after.starts_with(':'));
     text = replace_hex(&text, 8, "<check>", |before, _| before.ends_with('~'));
     text = replace_hex(&text, 16, "<origin>", |before, _| before.ends_with("\"origin\":\""));
     text = replace_member(&text, "now");

@@ -163,9 +163,11 @@ fn rejection(bad: BadEvent) -> EventAnswer {
 
 /// The refusal of a whole request: the first bad event decides the code, all are listed.
 pub(super) fn refusal(events: &[MintedResult]) -> Problem {
-    let bad: Vec<_> = events.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref().err()?))).collect();
+    let bad: Vec<_> =
+        events.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref().err()?))).collect();
     let listed = bad.iter().take(LISTED_MAX).map(|(at, bad)| {
-        let mut entry = json!({"index": at, "pointer": bad.pointer, "code": bad.code.word(), "detail": bad.detail});
+        let mut entry =
+            json!({"index": at, "pointer": bad.pointer, "code": bad.code.word(), "detail": bad.detail});
         if let (Some(other), Some(entry)) = (bad.other, entry.as_object_mut()) {
             entry.insert("other".to_owned(), other.into());
         }
@@ -204,7 +206,9 @@ pub(super) fn write_problem(fault: &WriteError) -> Problem {
         WriteError::QueueFull => {
             Problem::new(Code::Overloaded, "too many events wait to be written; send again").retry_after(1)
         }
-        WriteError::Stopped => Problem::new(Code::Draining, "the server is shutting down; send again").retry_after(5),
+        WriteError::Stopped => {
+            Problem::new(Code::Draining, "the server is shutting down; send again").retry_after(5)
+        }
         WriteError::Tables(fault) => fault.problem(),
     }
 }

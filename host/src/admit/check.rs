@@ -2,10 +2,10 @@
 
 use super::draft::{BadEvent, Draft, Drafted, TypeRef, When};
 use super::mint::{Minted, MintedResult, Types};
+use crate::core::event::Value;
 use crate::plugin::catalog::RootCatalog;
 use crate::plugin::instance::{Intake, event_ref};
 use crate::plugin::services::Services;
-use crate::core::event::Value;
 use crate::problem::{Code, Problem};
 
 impl Types for RootCatalog {
@@ -23,11 +23,19 @@ impl Types for RootCatalog {
 }
 
 /// The drafts in a body that a Schema's intake reads.
-pub(super) fn intake(catalog: &RootCatalog, format: &str, content_type: &str, body: &[u8]) -> Result<Vec<Drafted>, Problem> {
+pub(super) fn intake(
+    catalog: &RootCatalog,
+    format: &str,
+    content_type: &str,
+    body: &[u8],
+) -> Result<Vec<Drafted>, Problem> {
     let Some(read) = catalog.intake(&Services::default(), format, content_type, body) else {
         let known: Vec<&str> = catalog.formats().collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(Problem::new(Code::UnknownFormat, format!("no Schema here reads the format {format:?}; known: {known}")));
+        return Err(Problem::new(
+            Code::UnknownFormat,
+            format!("no Schema here reads the format {format:?}; known: {known}"),
+        ));
     };
     Ok(read.map_err(|fault| fault.problem())?.into_iter().map(drafted).collect())
 }
@@ -48,8 +56,24 @@ fn drafted(read: Intake) -> Drafted {
 
 /// Asks the Schemas; an event that one refuses becomes its refusal.
 pub(super) fn ask(catalog: &RootCatalog, events: &mut [MintedResult]) -> Result<(), Problem> {
-    let services = Services::default();
     let asked: Vec<usize> = (0..events.len()).filter(|at| matches!(events.get(*at), Some(Ok(_)))).collect();
+    for (at, pointer, message) in verdicts(catalog, &asked, events)? {
+        let event = events.get_mut(at).expect("an index of this list");
+        if let Ok(minted) = event {
+            let pointer = format!("{}/data{pointer}", minted.pointer);
+            *event = Err(BadEvent::new(Code::Refused, pointer, message));
+        }
+    }
+    Ok(())
+}
+
+/// The refusals among the good events, whose indexes are `asked`: (index, pointer into the data, sentence).
+fn verdicts(
+    catalog: &RootCatalog,
+    asked: &[usize],
+    events: &[MintedResult],
+) -> Result<Vec<(usize, String, String)>, Problem> {
+    let services = Services::default();
     let stored: Vec<_> = events.iter().flatten().map(|event| event_ref(event.key, value(event))).collect();
     let upcast = catalog.upcast(&services, &stored);
     let mut refused = Vec::new();
@@ -67,15 +91,7 @@ pub(super) fn ask(catalog: &RootCatalog, events: &mut [MintedResult]) -> Result<
         let at = newest_at.get(refusal.event).expect("the catalog checks its indexes");
         refused.push((*at, refusal.pointer, refusal.message));
     }
-    drop((newest, upcast, stored));
-    for (at, pointer, message) in refused {
-        let event = events.get_mut(at).expect("an index of this list");
-        if let Ok(minted) = event {
-            let pointer = format!("{}/data{pointer}", minted.pointer);
-            *event = Err(BadEvent::new(Code::Refused, pointer, message));
-        }
-    }
-    Ok(())
+    Ok(refused)
 }
 
 /// The value that a minted event will have.

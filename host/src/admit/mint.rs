@@ -83,7 +83,8 @@ impl Mint<'_> {
             return Err(BadEvent::new(Code::UnknownVersion, draft.pointer + "/version", detail));
         }
         if draft.data.len() > self.event_bytes_max {
-            let detail = format!("data has {} bytes, the limit is {}", draft.data.len(), self.event_bytes_max);
+            let detail =
+                format!("data has {} bytes, the limit is {}", draft.data.len(), self.event_bytes_max);
             return Err(BadEvent::new(Code::EventTooLarge, draft.pointer + "/data", detail));
         }
         let key = self.key(at, &draft, same_instant)?;
@@ -111,8 +112,12 @@ impl Mint<'_> {
             let names = self.types.names();
             let known = if names.is_empty() { "no type at all".to_owned() } else { names.join(", ") };
             let detail = match &draft.type_ref {
-                TypeRef::Name(name) => format!("no plugin declares the type {name:?}; declared here: {known}"),
-                TypeRef::Number(number) => format!("no plugin declares type number {number}; declared here: {known}"),
+                TypeRef::Name(name) => {
+                    format!("no plugin declares the type {name:?}; declared here: {known}")
+                }
+                TypeRef::Number(number) => {
+                    format!("no plugin declares type number {number}; declared here: {known}")
+                }
             };
             BadEvent::new(Code::UnknownType, format!("{}/type", draft.pointer), detail)
         })
@@ -138,7 +143,11 @@ impl Mint<'_> {
         let shifted = time.0.checked_add(*earlier);
         *earlier += 1;
         let time = shifted.map(ValidTime).ok_or_else(|| {
-            BadEvent::new(Code::TimeRange, draft.pointer.clone(), "the instant is at the very end of 1970..2106")
+            BadEvent::new(
+                Code::TimeRange,
+                draft.pointer.clone(),
+                "the instant is at the very end of 1970..2106",
+            )
         })?;
         Ok(EventKey::new(time, rand::random()))
     }
@@ -182,11 +191,13 @@ fn find_repeats(events: &mut [MintedResult]) {
             continue;
         };
         let Some(Ok(other)) = before.get(first) else { continue };
-        let equal = (event.type_number, event.version, &event.data) == (other.type_number, other.version, &other.data);
+        let equal = (event.type_number, event.version, &event.data)
+            == (other.type_number, other.version, &other.data);
         if equal || (event.same_key_is_same_event && other.same_key_is_same_event) {
             event.repeats = Some(first);
         } else {
-            let detail = format!("events {first} and {at} of this request have the key {} and differ", event.key);
+            let detail =
+                format!("events {first} and {at} of this request have the key {} and differ", event.key);
             let pointer = std::mem::take(&mut event.pointer);
             let clash = BadEvent { other: Some(first), ..BadEvent::new(Code::Clash, pointer, detail) };
             if let Some(refused) = rest.first_mut() {

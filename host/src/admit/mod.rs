@@ -77,7 +77,6 @@ pub struct Desk {
 #[derive(Debug)]
 pub struct Admission {
     store: Arc<dyn Store>,
-    clock: Arc<Mutex<Clock>>,
     writer: Writer,
 }
 
@@ -142,7 +141,8 @@ impl Desk {
             if bad.count() == prepared.events.len() {
                 return Ok(answer::nothing_written(prepared.events, self.wall.now()));
             }
-            match self.write(&door.open()?, &request, prepared).await? {
+            let admission = door.open()?;
+            match self.write(&admission, &request, prepared).await? {
                 Written::Answer(answer) => return Ok(answer),
                 Written::Restamp(first) => earlier = Some(first),
             }
@@ -204,7 +204,12 @@ impl Desk {
         Ok(Prepared { events, stamp })
     }
 
-    async fn write(&self, admission: &Admission, request: &Request, prepared: Prepared) -> Result<Written, Problem> {
+    async fn write(
+        &self,
+        admission: &Admission,
+        request: &Request,
+        prepared: Prepared,
+    ) -> Result<Written, Problem> {
         let Split { good, sent, bad } = answer::split(prepared.events);
         let job = Job { events: good, atomic: request.atomic, stamp: prepared.stamp };
         match admission.writer.write(job).await.map_err(|fault| answer::write_problem(&fault))? {
@@ -234,5 +239,7 @@ async fn off_the_reactor<T: Send + 'static>(
         return work();
     }
     let worked = tokio::task::spawn_blocking(work).await;
-    worked.unwrap_or_else(|fault| Err(Problem::new(Code::PluginFailed, format!("reading the request failed: {fault}"))))
+    worked.unwrap_or_else(|fault| {
+        Err(Problem::new(Code::PluginFailed, format!("reading the request failed: {fault}")))
+    })
 }

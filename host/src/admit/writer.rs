@@ -11,7 +11,7 @@
 
 use super::mint::Minted;
 use crate::core::clock::Clock;
-use crate::core::event::{Dot, Value, ValidTime};
+use crate::core::event::{Dot, ValidTime, Value};
 use crate::core::gset::{self, Look};
 use crate::core::tables::{Result as TableResult, TableError, TablesMut};
 use crate::store::Store;
@@ -117,8 +117,10 @@ impl Writer {
 
     /// Queues a job and waits until it is durable or refused.
     pub(super) async fn write(&self, job: Job) -> Result<Done, WriteError> {
-        let events = u32::try_from(job.events.len()).unwrap_or(u32::MAX).clamp(1, self.bounds.queue_events_max);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(events).map_err(|_| WriteError::QueueFull)?;
+        let events =
+            u32::try_from(job.events.len()).unwrap_or(u32::MAX).clamp(1, self.bounds.queue_events_max);
+        let room =
+            Arc::clone(&self.room).try_acquire_many_owned(events).map_err(|_| WriteError::QueueFull)?;
         let (answer, done) = oneshot::channel();
         self.queue.send(Queued { job, answer, _room: room }).map_err(|_| WriteError::Stopped)?;
         done.await.map_err(|_| WriteError::Stopped)?

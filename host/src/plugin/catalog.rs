@@ -300,6 +300,11 @@ impl SchemaRef {
 }
 
 impl KeyspaceRef {
+    /// True if its `map` takes events of this type; others must not be shown to it.
+    pub fn takes(&self, type_number: u32) -> bool {
+        self.declaration().types.contains(&type_number)
+    }
+
     /// What the plugin says of it.
     pub fn declaration(&self) -> &KeyspaceDeclaration {
         declared(&self.instance.declaration().keyspaces, self.index)

@@ -5,7 +5,7 @@ use laterbase_plugin::declare::{Declaration, KeyspaceDeclaration, SchemaDeclarat
 use std::collections::BTreeSet;
 
 /// The most parts that an aggregate key can have: each takes at least two bytes.
-const PARTS_MAX: u32 = AGGREGATE_KEY_BYTES_MAX as u32 / 2 - 1;
+const PARTS_MAX: usize = AGGREGATE_KEY_BYTES_MAX / 2 - 1;
 
 /// The longest name of an event type, in bytes.
 const TYPE_NAME_BYTES_MAX: usize = 127;
@@ -128,7 +128,7 @@ fn check_keyspace(keyspace: &KeyspaceDeclaration, seen: &mut Seen) -> Result<(),
     named("keyspace", &keyspace.name)?;
     seen.once("keyspace", &keyspace.name)?;
     positive("revision", &keyspace.name, keyspace.revision)?;
-    if !(1..=PARTS_MAX).contains(&keyspace.parts) {
+    if !(1..=PARTS_MAX).contains(&(keyspace.parts as usize)) {
         let (keyspace, parts) = (keyspace.name.clone(), keyspace.parts);
         return Err(DeclarationError::Parts { keyspace, parts });
     }

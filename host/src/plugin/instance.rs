@@ -24,7 +24,7 @@ pub const BATCH_EVENTS: usize = 256;
 pub const AGGREGATE_KEY_BYTES_MAX: usize = 400;
 
 /// An event in the borrowed form that plugins see.
-pub fn event_ref<'a>(key: EventKey, value: Value<'a>) -> EventRef<'a> {
+pub fn event_ref(key: EventKey, value: Value<'_>) -> EventRef<'_> {
     let Value { type_number, version, data } = value;
     EventRef { key, type_number, version, data: RSlice::from_slice(data) }
 }
@@ -108,10 +108,11 @@ pub struct Mapping {
 impl Mapping {
     /// (event's index in the batch, encoded aggregate key, delta) in the order of the events.
     pub fn rows(&self) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
-        self.rows.iter().map(|row| {
-            let key = piece(&self.bytes, row.key_offset, row.key_length).expect("checked by map");
-            let delta = piece(&self.bytes, row.delta_offset, row.delta_length).expect("checked by map");
-            (row.event as usize, key, delta)
+        // All pieces were found to be there when the rows were added.
+        self.rows.iter().filter_map(|row| {
+            let key = piece(&self.bytes, row.key_offset, row.key_length)?;
+            let delta = piece(&self.bytes, row.delta_offset, row.delta_length)?;
+            Some((row.event as usize, key, delta))
         })
     }
 
@@ -287,7 +288,7 @@ impl Instance {
         for failure in &out.failures {
             let event = self.index("map", failure.event, batch.len())?;
             let blame = self.blame("map", Some(base + event), failure.message.to_string());
-            failures.push((base + event, CallError::of_code(failure.code, blame)));
+            failures.push((base + event, CallError::of_code(failure.code, Box::new(blame))));
         }
         for row in &out.rows {
             let event = self.index("map", row.event, batch.len())?;
@@ -296,10 +297,8 @@ impl Instance {
             };
             bytes(row.delta_offset, row.delta_length)?;
             if let Err(reason) = check_key(declared, bytes(row.key_offset, row.key_length)?) {
-                failures.push((
-                    base + event,
-                    CallError::Malformed(self.blame("map", Some(base + event), reason)),
-                ));
+                let blame = Box::new(self.blame("map", Some(base + event), reason));
+                failures.push((base + event, CallError::Malformed(blame)));
             }
         }
         mapping.append(base, &out, failures).ok_or_else(|| self.malformed("map", "over 4 GiB".to_owned()))
@@ -385,7 +384,7 @@ impl Instance {
         for (number, batch) in events.chunks(BATCH_EVENTS).enumerate() {
             if services.is_cancelled() {
                 let message = "the answer is no longer wanted".to_owned();
-                return Err(CallError::Cancelled(self.blame(hook, None, message)));
+                return Err(CallError::Cancelled(Box::new(self.blame(hook, None, message))));
             }
             body(&call, number * BATCH_EVENTS, batch)?;
         }
@@ -448,12 +447,12 @@ impl Instance {
     }
 
     fn malformed(&self, hook: &'static str, message: String) -> CallError {
-        CallError::Malformed(self.blame(hook, None, message))
+        CallError::Malformed(Box::new(self.blame(hook, None, message)))
     }
 
-    fn blame(&self, hook: &'static str, event: Option<usize>, message: String) -> Box<Blame> {
+    fn blame(&self, hook: &'static str, event: Option<usize>, message: String) -> Blame {
         let Identity { plugin, generation, .. } = self.identity.clone();
-        Box::new(Blame { plugin, generation, hook, event, pointer: String::new(), message })
+        Blame { plugin, generation, hook, event, pointer: String::new(), message }
     }
 }
 

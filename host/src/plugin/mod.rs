@@ -11,9 +11,17 @@
 pub mod call_error;
 pub mod catalog;
 pub mod declared;
+pub mod elf;
 pub mod instance;
+pub mod load_error;
+mod loader;
+pub mod module;
+pub mod probe;
+pub mod registry;
 pub mod revision;
 pub mod services;
+mod stage;
+pub mod status;
 pub mod upcast;
 
 pub use call_error::{Blame, CallError};
@@ -21,5 +29,8 @@ pub use catalog::{Catalog, KeyspaceRef, NameTaken, ReportRef, RootCatalog, Schem
 pub use instance::{Instance, Intake, IntakeDraft, Mapping, Refusal, delta_ref, event_ref};
 pub use laterbase_plugin::EventRef;
 pub use laterbase_plugin::abi::DeltaRef;
+pub use load_error::LoadError;
+pub use registry::{Options, Prepare, Registry, Reloaded};
 pub use services::Services;
+pub use status::{Failure, Status};
 pub use upcast::{Unread, Upcast};

@@ -89,11 +89,11 @@ impl RootCatalog {
         {
             let upcasts = schema.instance.upcast(services, schema.index, &events);
             for (at, upcast) in at.into_iter().zip(upcasts) {
-                let result = results.get_mut(at).expect("one result an event");
+                let Some(result) = results.get_mut(at) else { continue };
                 match (upcast, result.as_mut()) {
                     (Ok(data), Ok(event)) => event.data = Cow::Owned(data),
                     (Err(error), _) => *result = Err(Unread::Failed(error)),
-                    (Ok(_), Err(_)) => unreachable!("only events with a known version are shared out"),
+                    (Ok(_), Err(_)) => {}
                 }
             }
         }
@@ -112,7 +112,9 @@ impl RootCatalog {
         {
             let voided = schema.instance.retracts(services, schema.index, &events);
             for (at, voided) in at.into_iter().zip(voided) {
-                *results.get_mut(at).expect("one result an event") = voided;
+                if let Some(result) = results.get_mut(at) {
+                    *result = voided;
+                }
             }
         }
         results
@@ -124,8 +126,10 @@ impl RootCatalog {
         let mut refusals = Vec::new();
         for Share { schema, at, events } in self.shares(events, |_, _| true) {
             for mut refusal in schema.instance.admit(services, schema.index, &events)? {
-                refusal.event = *at.get(refusal.event).expect("the instance checks its indexes");
-                refusals.push(refusal);
+                if let Some(at) = at.get(refusal.event) {
+                    refusal.event = *at;
+                    refusals.push(refusal);
+                }
             }
         }
         refusals.sort_by_key(|refusal| refusal.event);

@@ -362,3 +362,38 @@ impl Smallest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        // What is kept must be the smallest keys whole, at least as many values as asked for, each once.
+        #[test]
+        fn smallest_is_a_prefix(
+            pushed in proptest::collection::vec((0..20_u8, 0..4_u8), 0..200),
+            keep in 1..12_usize,
+        ) {
+            let mut smallest = Smallest::new(keep);
+            let mut all = std::collections::BTreeSet::new();
+            for (key, hash) in pushed {
+                let value = (EventKey([key; 16]), ValueHash([hash; 16]));
+                smallest.push(value.0, value.1);
+                all.insert(value);
+            }
+            smallest.finish();
+            let all: Vec<_> = all.into_iter().collect();
+            let kept = smallest.values.len();
+            prop_assert_eq!(&smallest.values[..], &all[..kept]);
+            prop_assert!(kept >= keep.min(all.len()));
+            match smallest.cut {
+                None => prop_assert_eq!(kept, all.len()),
+                Some(cut) => {
+                    prop_assert_eq!(cut, all[kept - 1].0);
+                    prop_assert!(all.get(kept).is_none_or(|(key, _)| *key > cut));
+                }
+            }
+        }
+    }
+}

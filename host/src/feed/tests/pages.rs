@@ -340,3 +340,52 @@ fn work_is_bounded() {
     let (seen, _) = walk(&mut replica, query, |_| ());
     assert_eq!(seen.len(), 1);
 }
+
+// The same for bytes: events that are looked at and not given out count, however few they are.
+#[test]
+fn bytes_looked_at_are_bounded() {
+    let mut replica = Replica::default();
+    let long = Owned { type_number: 1, data: vec![b'1'; 20 << 20] };
+    for n in 0..5 {
+        replica.admit(1, key(n, 0), &long);
+    }
+    replica.admit(1, key(9, 0), &value(2, "2"));
+    let query = filtered(None, None, &["2"]);
+    let page = get(&replica, &query).expect("a page");
+    assert!(page.is_empty() && page.cursor.is_some(), "64 MiB are looked at, not 100");
+    assert_eq!(walk(&mut replica, query, |_| ()).0.len(), 1);
+}
+
+// A collecting page throws away what will not fit; the walk must find it again, however many values a key has.
+#[test]
+fn collecting_cuts_and_goes_on() {
+    use crate::core::knowledge::DotSet;
+    use crate::feed::{
+        query::Filters,
+        walk::{Bounds, Walk, Way},
+    };
+    let mut replica = Replica::default();
+    for n in 0..3000 {
+        replica.admit(1, key(10_000 - 2 * n, 0), &value(1, "1"));
+    }
+    for n in 0..9000 {
+        replica.admit(2, key(5000, 0), &value(1, &n.to_string()));
+        replica.admit(3, key(3001 + 2 * (n % 4000), 0), &value(1, &(n % 7).to_string()));
+    }
+    let (filters, known) = (Filters::default(), DotSet::default());
+    let walk =
+        Walk { tables: &replica, filters: &filters, pin: &replica.known, known: &known, names: &Names };
+    let bounds = Bounds { events_max: 5000, bytes_max: 16 << 20 };
+    let (mut mark, mut dots, mut events) = (None, 0, 0);
+    loop {
+        let walked = walk.page_by([Way::Collect], mark, bounds).expect("held");
+        assert!(walked.more != mark, "the walk goes on");
+        dots += walked.dots;
+        events += walked.ends.len();
+        mark = walked.more;
+        if mark.is_none() {
+            break;
+        }
+    }
+    assert_eq!((dots, events), (replica.known.count(), replica.named.len()));
+}

@@ -108,13 +108,10 @@ fn rebuilt(bytes: &[u8], number: u64) -> Vec<u8> {
 /// `bytes` with every `from` replaced by `to`, of the same length.
 fn patched(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len(), "a patch keeps the length");
+    let first = *from.first().expect("a patch is not empty");
+    let candidates = bytes.iter().enumerate().filter(|(_, byte)| **byte == first).map(|(at, _)| at);
+    let places: Vec<usize> = candidates.filter(|at| bytes[*at..].starts_with(from)).collect();
     let mut bytes = bytes.to_vec();
-    let places: Vec<usize> = bytes
-        .windows(from.len())
-        .enumerate()
-        .filter(|(_, window)| *window == from)
-        .map(|(at, _)| at)
-        .collect();
     assert!(!places.is_empty(), "nothing to patch: {}", String::from_utf8_lossy(from));
     for at in places {
         bytes[at..at + to.len()].copy_from_slice(to);

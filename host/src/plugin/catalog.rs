@@ -324,3 +324,6 @@ impl ReportRef {
         declared(&self.instance.declaration().reports, self.index)
     }
 }
+
+#[cfg(test)]
+mod tests;

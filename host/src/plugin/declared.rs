@@ -1,6 +1,6 @@
 //! The rules that a plugin's declaration must keep before anything of it is used.
 
-use super::instance::AGGREGATE_KEY_BYTES_MAX;
+use crate::core::limits::AGGREGATE_KEY_BYTES_MAX;
 use laterbase_plugin::declare::{Declaration, KeyspaceDeclaration, SchemaDeclaration};
 use std::collections::BTreeSet;
 
@@ -163,4 +163,62 @@ fn named(kind: &'static str, name: &str) -> Result<(), DeclarationError> {
 
 fn positive(kind: &'static str, name: &str, number: u32) -> Result<(), DeclarationError> {
     if number > 0 { Ok(()) } else { Err(DeclarationError::Zero { kind, name: name.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::fake::declaration;
+
+    // Goal: each rule is kept by its own error. Method: one sound declaration, one change at a time.
+    #[test]
+    fn every_rule() {
+        let broken = |change: fn(&mut Declaration)| {
+            let mut declaration = declaration();
+            change(&mut declaration);
+            check(&declaration).expect_err("it is refused")
+        };
+        let name = |kind, name: &str| DeclarationError::Name { kind, name: name.to_owned() };
+        let twice = |kind, name: &str| DeclarationError::Twice { kind, name: name.to_owned() };
+        let zero = |kind, name: &str| DeclarationError::Zero { kind, name: name.to_owned() };
+        assert_eq!(check(&declaration()), Ok(()));
+        assert_eq!(broken(|d| d.views[0].name = "E".to_owned()), name("view", "E"));
+        assert_eq!(broken(|d| d.views[0].name = "e".to_owned()), name("view", "e"));
+        assert_eq!(broken(|d| d.reports[0].name = "_r".to_owned()), name("report", "_r"));
+        assert_eq!(broken(|d| d.schemas[0].formats[0] = "a b".to_owned()), name("format", "a b"));
+        assert_eq!(broken(|d| d.keyspaces[0].name = String::new()), name("keyspace", ""));
+        assert_eq!(broken(|d| d.reports[0].name = "sum".to_owned()), twice("view or report", "sum"));
+        assert_eq!(broken(|d| d.schemas.push(d.schemas[0].clone())), twice("schema", "things"));
+        assert_eq!(broken(|d| d.schemas[0].types[1].number = 1), twice("event type number", "1"));
+        assert_eq!(broken(|d| d.schemas[0].types[1].name = "made".to_owned()), twice("event type", "made"));
+        assert_eq!(broken(|d| d.schemas[0].types[0].version = 0), zero("version", "made"));
+        assert_eq!(broken(|d| d.views[0].revision = 0), zero("revision", "sum"));
+        assert_eq!(
+            broken(|d| d.schemas[0].types[0].name = "a b".to_owned()),
+            DeclarationError::TypeName("a b".to_owned())
+        );
+        assert_eq!(
+            broken(|d| d.views[0].keyspace = 1),
+            DeclarationError::Keyspace { view: "sum".to_owned(), keyspace: 1, keyspaces: 1 }
+        );
+        for parts in [0, 200] {
+            let mut declaration = declaration();
+            declaration.keyspaces[0].parts = parts;
+            let keyspace = "all".to_owned();
+            assert_eq!(check(&declaration), Err(DeclarationError::Parts { keyspace, parts }));
+        }
+        assert_eq!(broken(|d| d.keyspaces[0].types.clear()), DeclarationError::NoTypes("all".to_owned()));
+        assert_eq!(broken(|d| d.keyspaces[0].types.push(1)), twice("event type of a keyspace", "1"));
+    }
+
+    // Goal: the names of roots and views, at their borders.
+    #[test]
+    fn names() {
+        for good in ["a", "0", "a-b_c", "ee", &"x".repeat(63)] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "e", "_a", "-a", "A", "a.b", "a/b", "ä", &"x".repeat(64)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
 }

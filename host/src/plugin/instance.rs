@@ -8,6 +8,7 @@
 use super::call_error::{Blame, CallError};
 use super::services::Services;
 use crate::core::event::{EventKey, ValidTime, Value};
+use crate::core::limits::AGGREGATE_KEY_BYTES_MAX;
 use laterbase_plugin::abi::{
     Call, DeltaRef, Emission, Emitted, InstanceBox, IntakeEvent, PluginResult, Rows, Span,
 };
@@ -19,9 +20,6 @@ use std::fmt;
 
 /// How many events one call carries: the boundary's cost is flat from 64, and a deadline is looked at in between.
 pub const BATCH_EVENTS: usize = 256;
-
-/// The longest encoded aggregate key, in bytes; it leaves room for an event key within a key of the store.
-pub const AGGREGATE_KEY_BYTES_MAX: usize = 400;
 
 /// An event in the borrowed form that plugins see.
 pub fn event_ref(key: EventKey, value: Value<'_>) -> EventRef<'_> {
@@ -500,3 +498,6 @@ fn check_key(keyspace: &KeyspaceDeclaration, key: &[u8]) -> Result<(), String> {
     }
     Err(format!("an aggregate key of {parts} parts; the keyspace declares {}", keyspace.parts))
 }
+
+#[cfg(test)]
+mod tests;

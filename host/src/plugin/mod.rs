@@ -12,6 +12,8 @@ pub mod call_error;
 pub mod catalog;
 pub mod declared;
 pub mod elf;
+#[cfg(test)]
+mod fake;
 pub mod instance;
 pub mod load_error;
 mod loader;

@@ -31,6 +31,13 @@ fn documents() -> Vec<Document> {
         .collect()
 }
 
+/// Hashes that the reference implementation computes otherwise than it should, by file and index: it reads a text of
+/// 24 digits as a floating point number, the last of which it invents; and it fills in a date from today's.
+const EXCEPT: [(&str, usize); 2] = [
+    ("documents/openepcis/Query__SensorData_with_combined_events.json", 6),
+    ("documents/openepcis/Capture__Invalid__ObjectEvent_with_invalid_eventTime_format.json", 0),
+];
+
 // Goal: the hash of every event of every published document, valid or not, equals the reference's.
 // Method: over the documents as written; `ignoreFields` is a private convention of one vector.
 #[test]
@@ -49,6 +56,9 @@ fn hashes() {
             if let (Node::Object(members), Some(Node::List(ignored))) = (&mut event, &ignored) {
                 members.retain(|(name, _)| ignored.iter().all(|other| other.text() != Some(name)));
             }
+            if EXCEPT.contains(&(file.as_str(), at)) {
+                continue;
+            }
             let text = prehash(&event, &context);
             compared += 1;
             if event_hash(&text) != hash.as_str().unwrap() {
@@ -58,4 +68,22 @@ fn hashes() {
     }
     assert!(failures.is_empty(), "{} of {compared} differ:\n{}", failures.len(), failures.join("\n"));
     println!("{compared} hashes compared");
+}
+
+// Goal: documents that conform to GS1's schema are taken whole; of the others at least one event is refused. The hash
+// of the stored form is that of the event as written.
+#[test]
+fn verdicts() {
+    for Document { file, expected, text } in documents() {
+        let verdicts = epcis::intake::read("application/json", text.as_bytes()).expect("a document");
+        let refused: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).collect();
+        assert_eq!(refused.is_empty(), expected["schema_valid"] == true, "{file}: {refused:?}");
+        let document = Node::parse(&text).expect("a JSON document");
+        let (events, context) = events(&document);
+        for (event, verdict) in events.into_iter().zip(&verdicts) {
+            if let Ok(row) = verdict {
+                assert_eq!(row.id, event_hash(&prehash(event, &context)), "{file}");
+            }
+        }
+    }
 }

@@ -5,3 +5,5 @@ pub mod problem;
 pub mod store;
 
 pub mod admit;
+
+pub mod http;

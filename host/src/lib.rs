@@ -5,3 +5,4 @@ pub mod problem;
 pub mod store;
 
 pub mod admit;
+pub mod views;

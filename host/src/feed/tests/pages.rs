@@ -368,8 +368,10 @@ fn collecting_cuts_and_goes_on() {
     for n in 0..3000 {
         replica.admit(1, key(10_000 - 2 * n, 0), &value(1, "1"));
     }
-    for n in 0..9000 {
+    for n in 0..300 {
         replica.admit(2, key(5000, 0), &value(1, &n.to_string()));
+    }
+    for n in 0..9000 {
         replica.admit(3, key(3001 + 2 * (n % 4000), 0), &value(1, &(n % 7).to_string()));
     }
     let (filters, known) = (Filters::default(), DotSet::default());

@@ -4,6 +4,7 @@
 //! [`Problem`], which `http` writes as RFC 9457 problem+json. The list is documented in the README of this folder by
 //! a test, so a code without words for people cannot be added.
 
+use crate::core::tables::TableError;
 use serde_json::{Map, Value};
 
 /// One line of the list: variant, code, status, what it means.
@@ -150,5 +151,32 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+}
+
+impl TableError {
+    /// The error as a user meets it.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Corrupt { .. } => {
+                Problem::new(Code::Corrupt, format!("{self}: restore the root from a backup or a peer"))
+            }
+            Self::DiskFull(_) => {
+                Problem::new(Code::DiskFull, "no space is left: free some and send the request again")
+                    .retry_after(60)
+            }
+            Self::Io(_) => Problem::new(
+                Code::OutcomeUnknown,
+                format!("{self}; whether the request is stored is unknown"),
+            )
+            .retry_after(60),
+            Self::Poisoned => {
+                Problem::new(Code::RootClosed, format!("{self}; restart the server to reopen it"))
+                    .retry_after(60)
+            }
+            Self::MapFull => {
+                Problem::new(Code::Storage, "the map could not grow: is the address space limited?")
+            }
+        }
     }
 }

@@ -73,23 +73,22 @@ async fn serve(options: Options, listen: SocketAddr) -> ExitCode {
     let host = match Host::open(options) {
         Ok(host) => Arc::new(host),
         Err(fault @ OpenError::InUse { .. }) => return fail(EXIT_IN_USE, &fault.to_string()),
-        Err(fault @ OpenError::Config(_)) => return fail(EXIT_CONFIG, &fault.to_string()),
         Err(fault) => return fail(1, &fault.to_string()),
     };
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
     let [Ok(terminate), Ok(interrupt), Ok(hangup)] = signals else {
         return fail(1, "no signals can be received");
     };
-    let running = match Arc::clone(&host).serve(listen).await {
-        Ok(running) => running,
-        Err(fault) => return fail(1, &format!("cannot listen on {listen}: {fault}")),
+    let bound = match host.bind(listen).await {
+        Ok(bound) => bound,
+        Err(fault) => return fail(1, &fault.to_string()),
     };
-    println!("laterbase listening on http://{}", running.address());
+    println!("laterbase listening on http://{}", bound.address());
     if let Err(fault) = std::io::stdout().flush() {
         return fail(1, &format!("the ready line cannot be written: {fault}"));
     }
-    until_told(&host, terminate, interrupt, hangup).await;
-    running.drain().await;
+    let drained = bound.serve(until_told(&host, terminate, interrupt, hangup)).await;
+    tracing::info!(?drained, "stopped");
     ExitCode::SUCCESS
 }
 

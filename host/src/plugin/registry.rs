@@ -180,12 +180,6 @@ impl Registry {
         self.replace(file, now, prepare)
     }
 
-    /// Loads the plugin in one file.
-    pub fn load_file(&self, file: &Path, now: ValidTime) -> Result<(), LoadError> {
-        let _replacing = self.replacing();
-        self.replace(file, now, &mut |_| Ok(())).map(drop)
-    }
-
     /// Replaces the plugin `name` by what its file holds now. On any error the old generation goes on serving.
     pub fn reload(&self, name: &str, now: ValidTime, prepare: Prepare<'_>) -> Result<Reloaded, LoadError> {
         let _replacing = self.replacing();

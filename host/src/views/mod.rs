@@ -5,6 +5,7 @@ mod bounds;
 mod computes;
 mod cursor;
 mod error;
+mod plugins;
 
 pub use answer::{Answer, Item, Page, PageQuery, SetAside};
 pub use bounds::Bounds;

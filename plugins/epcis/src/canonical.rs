@@ -127,7 +127,9 @@ impl<'a> Walk<'_, 'a> {
             Kind::Instant => {
                 let millis = instant::parse(text(&value)?.trim());
                 let millis = millis.ok_or_else(|| {
-                    Fault::new("a date and time with an offset is wanted, such as 2026-05-01T10:00:00.000+12:00")
+                    Fault::new(
+                        "a date and time with an offset is wanted, such as 2026-05-01T10:00:00.000+12:00",
+                    )
                 })?;
                 Ok(Node::Text(Cow::Owned(instant::format(millis))))
             }
@@ -140,19 +142,19 @@ impl<'a> Walk<'_, 'a> {
                 Node::List(_) => self.list(Kind::Identifier, value, true),
                 _ => self.identifier(value),
             },
-            Kind::Action => trimmed(value, "ADD, OBSERVE or DELETE", |text| {
-                matches!(text, "ADD" | "OBSERVE" | "DELETE")
-            }),
-            Kind::Word(vocabulary) => self.word(value, vocabulary),
-            Kind::Words(vocabulary) => {
-                at_least(1, self.list(Kind::Word(vocabulary), value, true)?)
+            Kind::Action => {
+                trimmed(value, "ADD, OBSERVE or DELETE", |text| matches!(text, "ADD" | "OBSERVE" | "DELETE"))
             }
+            Kind::Word(vocabulary) => self.word(value, vocabulary),
+            Kind::Words(vocabulary) => at_least(1, self.list(Kind::Word(vocabulary), value, true)?),
             Kind::Number => number(value, true),
             Kind::Amount => number(value, false),
-            Kind::Unit => trimmed(value, "a unit code of two or three capitals and digits, such as KGM", |text| {
-                (1..=3).contains(&text.len())
-                    && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-            }),
+            Kind::Unit => {
+                trimmed(value, "a unit code of two or three capitals and digits, such as KGM", |text| {
+                    (1..=3).contains(&text.len())
+                        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+                })
+            }
             Kind::Boolean => match value {
                 Node::Bool(_) => Ok(value),
                 other => Err(unexpected("true or false", &other)),
@@ -246,7 +248,8 @@ fn extension(value: Node<'_>) -> Node<'_> {
 
 fn number(value: Node<'_>, negative: bool) -> Result<Node<'_>, Fault> {
     let Node::Number(written) = &value else { return Err(unexpected("a number", &value)) };
-    let canonical = decimal::canonical(written).ok_or_else(|| Fault::new("a number out of all proportion"))?;
+    let canonical =
+        decimal::canonical(written).ok_or_else(|| Fault::new("a number out of all proportion"))?;
     if !negative && canonical.starts_with('-') {
         return Err(Fault::new("an amount is not negative"));
     }
@@ -314,7 +317,9 @@ fn rules(kind: EventKind, event: &Node<'_>) -> Result<(), Fault> {
                 return Err(Fault::new(format!("parentID is missing, which the action {action} needs")));
             }
             if action == "ADD" && !filled("childEPCs") && !filled("childQuantityList") {
-                return Err(Fault::new("childEPCs or childQuantityList is missing, which the action ADD needs"));
+                return Err(Fault::new(
+                    "childEPCs or childQuantityList is missing, which the action ADD needs",
+                ));
             }
         }
         EventKind::Association => {
@@ -328,7 +333,9 @@ fn rules(kind: EventKind, event: &Node<'_>) -> Result<(), Fault> {
             let outputs = filled("outputEPCList") || filled("outputQuantityList");
             let half = has("transformationID") && (inputs || outputs);
             if !(inputs && outputs) && !half {
-                return Err(Fault::new("inputs and outputs are needed, or a transformationID and either of them"));
+                return Err(Fault::new(
+                    "inputs and outputs are needed, or a transformationID and either of them",
+                ));
             }
         }
         EventKind::Transaction => {}
@@ -347,7 +354,8 @@ fn sensors(event: &Node<'_>) -> Result<(), Fault> {
             if report.get("type").is_none() && report.get("exception").is_none() {
                 return Err(at_report(Fault::new("type is missing")));
             }
-            let metadata = |name: &&&str| element.get("sensorMetadata").is_some_and(|m| m.get(name).is_some());
+            let metadata =
+                |name: &&&str| element.get("sensorMetadata").is_some_and(|m| m.get(name).is_some());
             let twice = SENSOR_ATTRIBUTES.iter().filter(|name| report.get(name).is_some()).find(metadata);
             if let Some(name) = twice {
                 let message = "given in sensorMetadata already; it goes there or into the reports";

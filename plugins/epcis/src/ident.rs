@@ -107,7 +107,11 @@ fn of_instance(scheme: &str, body: &str) -> Option<String> {
         "ginc" => format!("401/{}", open(body, Alphabet::General)?),
         "cpi" => {
             let (part, serial) = body.rsplit_once('.')?;
-            format!("8010/{}/8011/{}", open(part, Alphabet::Parts)?, urn_element(serial, 12, Alphabet::Digits)?)
+            format!(
+                "8010/{}/8011/{}",
+                open(part, Alphabet::Parts)?,
+                urn_element(serial, 12, Alphabet::Digits)?
+            )
         }
         _ => return None,
     })

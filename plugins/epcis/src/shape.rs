@@ -86,10 +86,8 @@ const fn open(members: &'static [Member]) -> Shape {
 static QUANTITY: Shape =
     closed(&[must("epcClass", Kind::Identifier), may("quantity", Kind::Amount), may("uom", Kind::Unit)]);
 static PLACE: Shape = open(&[must("id", Kind::Identifier)]);
-static TRANSACTION: Shape = closed(&[
-    may("type", Kind::Word(Vocabulary::Transaction)),
-    must("bizTransaction", Kind::Identifier),
-]);
+static TRANSACTION: Shape =
+    closed(&[may("type", Kind::Word(Vocabulary::Transaction)), must("bizTransaction", Kind::Identifier)]);
 static SOURCE: Shape =
     closed(&[must("type", Kind::Word(Vocabulary::Party)), must("source", Kind::Identifier)]);
 static DESTINATION: Shape =

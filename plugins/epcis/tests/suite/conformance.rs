@@ -119,7 +119,12 @@ fn required() {
         let (pointer, message) = fault(&without(&format!("/{name}")));
         assert_eq!((pointer.as_str(), message), ("", format!("{name} is missing")));
     }
-    for pointer in ["/readPoint/id", "/quantityList/0/epcClass", "/sourceList/0/source", "/errorDeclaration/declarationTime"] {
+    for pointer in [
+        "/readPoint/id",
+        "/quantityList/0/epcClass",
+        "/sourceList/0/source",
+        "/errorDeclaration/declarationTime",
+    ] {
         let (found, message) = fault(&without(pointer));
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         assert_eq!((found.as_str(), message), (parent, format!("{name} is missing")));

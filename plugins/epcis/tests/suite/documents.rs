@@ -19,7 +19,8 @@ fn documents() -> Vec<Document> {
         return Vec::new();
     };
     let root = folder.parent().unwrap_or(Path::new("."));
-    let list = std::fs::read_to_string(root.join("documents.json")).expect("documents.json lies beside the folder");
+    let list =
+        std::fs::read_to_string(root.join("documents.json")).expect("documents.json lies beside the folder");
     let list: Vec<serde_json::Value> = serde_json::from_str(&list).expect("a list of documents");
     assert!(!list.is_empty());
     list.into_iter()

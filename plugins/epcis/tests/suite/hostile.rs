@@ -92,9 +92,30 @@ fn wrong_types_everywhere() {
     assert!(all.len() > 60);
     let long = "9".repeat(5000);
     let wrong = [
-        "null", "true", "0", "-0.0", "1e400", "1e-400", long.as_str(), "\"\"", "\" \"", "\"\\u0000\"", "\"\\ud800\"",
-        "\"urn:epc:id:sgtin:\"", "\"urn:epc:id:sgtin:....\"", "\"https://\"", "\"https://a/01/\"", "[]", "[[]]",
-        "[null]", "{}", "{\"\":\"\"}", "{\"a\":1,\"a\":2}", "[{\"type\":[],\"source\":{}}]", "\"ÄÖ\\n\"", "\"ext:\"",
+        "null",
+        "true",
+        "0",
+        "-0.0",
+        "1e400",
+        "1e-400",
+        long.as_str(),
+        "\"\"",
+        "\" \"",
+        "\"\\u0000\"",
+        "\"\\ud800\"",
+        "\"urn:epc:id:sgtin:\"",
+        "\"urn:epc:id:sgtin:....\"",
+        "\"https://\"",
+        "\"https://a/01/\"",
+        "[]",
+        "[[]]",
+        "[null]",
+        "{}",
+        "{\"\":\"\"}",
+        "{\"a\":1,\"a\":2}",
+        "[{\"type\":[],\"source\":{}}]",
+        "\"ÄÖ\\n\"",
+        "\"ext:\"",
     ];
     let mut taken = 0;
     for place in all {

@@ -103,11 +103,15 @@ fn canonical_bytes_are_canonical() {
     let mut event = event();
     event["@context"] = json!(["https://ref.gs1.org/standards/epcis/epcis-context.jsonld",
         {"unused": "https://unused.example/"}, {"ext": "https://ns.example.com/"}, {"sub": {"@id": "https://ns.example.com/sub#"}}]);
-    event["ext:docket"] = json!({"sub:lineList": [{"sub:n": 1.50}, {"sub:n": "x"}], "a": null, "ext:seal": "sub:42"});
+    event["ext:docket"] =
+        json!({"sub:lineList": [{"sub:n": 1.50}, {"sub:n": "x"}], "a": null, "ext:seal": "sub:42"});
     event["rdfs:comment"] = json!("seen by Jo");
     let row = read(&event);
     let stored: Value = serde_json::from_slice(&row.data).unwrap();
-    assert_eq!(stored["@context"], json!([{"ext": "https://ns.example.com/", "sub": "https://ns.example.com/sub#"}]));
+    assert_eq!(
+        stored["@context"],
+        json!([{"ext": "https://ns.example.com/", "sub": "https://ns.example.com/sub#"}])
+    );
     let again = read(&stored);
     assert_eq!(again, row);
 }

@@ -53,7 +53,8 @@ impl Default for Replica {
 impl Replica {
     /// Takes a body of valid events; an existing key is a duplicate, as the intake declares.
     pub fn post(&mut self, body: &str) {
-        let taken = self.bench.intake("epcis", "application/x-ndjson", body.as_bytes()).expect("a readable body");
+        let taken =
+            self.bench.intake("epcis", "application/x-ndjson", body.as_bytes()).expect("a readable body");
         for event in taken {
             assert!(event.refused.is_none(), "{} {:?}", event.pointer, event.refused);
             assert!(event.same_key_is_same_event);

@@ -3,9 +3,18 @@
 
 mod datafile;
 pub mod environment;
+mod expiring;
 mod gate;
+pub mod lmdb;
+mod lmdb_tables;
+pub mod lock;
+pub mod memory;
+mod rows;
 
 pub use datafile::DataFileError;
+pub use lmdb::{LmdbStore, OpenError};
+pub use lock::{DataLock, LockError};
+pub use memory::MemoryStore;
 
 use crate::core::tables::{Result, Tables, TablesMut};
 

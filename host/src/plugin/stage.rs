@@ -34,15 +34,14 @@ impl Candidate {
     fn read_with(file: &Path, between: impl FnOnce()) -> Result<Self, LoadError> {
         let (bytes, first) = (read_once(file)?, File::open(file).and_then(|open| open.metadata()));
         between();
-        let library = *blake3::hash(&bytes).as_bytes();
         let again = read_once(file)?;
-        let changed = || LoadError::Unstable { file: file.to_owned() };
         let modified = |metadata: std::fs::Metadata| metadata.modified().ok();
         let second = File::open(file).and_then(|open| open.metadata());
         let same_time = first.ok().and_then(modified) == second.ok().and_then(modified);
-        if !same_time || again.len() != bytes.len() || *blake3::hash(&again).as_bytes() != library {
-            return Err(changed());
+        if !same_time || again != bytes {
+            return Err(LoadError::Unstable { file: file.to_owned() });
         }
+        let library = *blake3::hash(&bytes).as_bytes();
         Ok(Self { bytes, library })
     }
 

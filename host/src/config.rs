@@ -11,16 +11,13 @@
 //! [limits]
 //! future_ms_max = 60000
 //!
-//! [plugin.tally]                 # by the plugin's declared name
-//! roots = ["tally", "shed-7"]    # instead of the roots that it declares
-//! config = { strict = true }     # what `configure` gets for every root
-//!
-//! [plugin.tally.root.shed-7]     # what `configure` gets for this root instead
-//! strict = false
+//! [plugin.tally.roots.shed-7]    # by the plugin's declared name: one more root, or one of its own,
+//! strict = true                  # and what `configure` gets for it
 //! ```
 
 use crate::core::limits::Limits;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -71,12 +68,8 @@ pub struct LimitsConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginConfig {
-    /// The roots it serves, instead of those that it declares.
-    pub roots: Option<Vec<String>>,
-    /// Its configuration for every root.
-    pub config: toml::Table,
-    /// Its configuration for single roots.
-    pub root: BTreeMap<String, toml::Table>,
+    /// What `configure` gets, by root. A root that the plugin does not declare itself is added to its roots.
+    pub roots: BTreeMap<String, Map<String, Value>>,
 }
 
 /// The file cannot be used.

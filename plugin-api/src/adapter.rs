@@ -4,8 +4,8 @@
 //! index. Every `out` is emptied first, so that a host may reuse it, and every entry is guarded against panics.
 
 use crate::abi::{
-    Call, DeltaRef, Emitted, ErrorCode, InstanceAbi, IntakeEvent, MapFailure, PluginError, PluginResult,
-    ReaderRefAbi, ReportItem, ReportQuery, Rows, Span, Verdict,
+    Call, DeltaRef, Emitted, ErrorCode, InstanceAbi, IntakeEvent, MapFailure, NO_EVENT, PluginError,
+    PluginResult, ReaderRefAbi, ReportItem, ReportQuery, Rows, Span, Verdict,
 };
 use crate::codec::Canonical;
 use crate::event::{EventKey, EventRef};
@@ -106,7 +106,7 @@ impl<K: Keyspace> KeyspaceAdapter<K> {
 
 impl<K: Keyspace> AnyKeyspace for KeyspaceAdapter<K> {
     fn map(&self, events: &[EventRef<'_>], out: &mut Emitted) {
-        let mut emit = Emit::<K>::default();
+        let mut emit = Emit::new(self.0.parts());
         for (index, event) in (0_u32..).zip(events) {
             let (bytes, rows) = (emit.bytes.len(), emit.rows.len());
             emit.event = index;
@@ -121,10 +121,12 @@ impl<K: Keyspace> AnyKeyspace for KeyspaceAdapter<K> {
     }
 
     fn query_key(&self, typed: &[&str]) -> Outcome<Vec<u8>> {
+        let (parts, mut bytes) = (self.0.parts(), Vec::new());
         let key = self.0.query_key(typed)?;
-        let mut bytes = Vec::new();
-        <K::Key as KeyOf<&K::Key>>::encode_key(&key, &mut bytes);
-        Ok(bytes)
+        if <K::Key as KeyOf<&K::Key>>::encode_key(&key, &mut bytes) == parts {
+            return Ok(bytes);
+        }
+        Err(Refusal::new(format!("a key here has {parts} parts")).into())
     }
 }
 
@@ -138,7 +140,7 @@ impl<V: View> ViewAdapter<V> {
 
 impl<V: View> AnyView for ViewAdapter<V> {
     fn fold(&self, state: Option<&[u8]>, run: &[DeltaRef<'_>]) -> Outcome<Vec<u8>> {
-        let at = Cell::new(0);
+        let at = Cell::new(NO_EVENT);
         let folded = guard::run(|| {
             let mut state = state.map(Self::state).transpose()?.unwrap_or_default();
             for (index, entry) in (0_u32..).zip(run) {

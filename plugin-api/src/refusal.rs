@@ -70,11 +70,15 @@ fn offset(json: &[u8], line: usize, column: usize) -> usize {
     lines.take(line.saturating_sub(1)).map(<[u8]>::len).sum::<usize>() + column
 }
 
+/// How deep a search goes. `serde_json` reads no deeper, but skips what it is not asked for at any depth.
+const DEPTH_MAX: usize = 128;
+
 /// A JSON pointer to the innermost value, or else the member's name, that touches `offset`. `json` is well-formed
 /// up to there.
 fn locate(json: &[u8], offset: usize) -> String {
-    let mut walk = Walk { json, position: 0, offset };
-    walk.value().unwrap_or_default()
+    let mut walk = Walk { json, position: 0, offset, depth: 0 };
+    let pointer = walk.value().unwrap_or_default();
+    if walk.depth > DEPTH_MAX { String::new() } else { pointer }
 }
 
 /// A walk over well-formed JSON in search of one offset.
@@ -82,6 +86,8 @@ struct Walk<'a> {
     json: &'a [u8],
     position: usize,
     offset: usize,
+    /// How many arrays and objects the position is in; it stays above the maximum once that was passed.
+    depth: usize,
 }
 
 impl Walk<'_> {
@@ -90,8 +96,13 @@ impl Walk<'_> {
         self.space();
         let start = self.position;
         let inner = match self.peek() {
-            Some(b'{') => self.members(),
-            Some(b'[') => self.elements(),
+            Some(b'{' | b'[') if self.depth >= DEPTH_MAX => {
+                self.depth = usize::MAX;
+                self.position = self.json.len();
+                None
+            }
+            Some(b'{') => self.nested(Self::members),
+            Some(b'[') => self.nested(Self::elements),
             Some(b'"') => {
                 self.string();
                 None
@@ -104,6 +115,13 @@ impl Walk<'_> {
             }
         };
         inner.or_else(|| (start..=self.position).contains(&self.offset).then(String::new))
+    }
+
+    fn nested(&mut self, walk: fn(&mut Self) -> Option<String>) -> Option<String> {
+        self.depth += 1;
+        let found = walk(self);
+        self.depth = if self.depth > DEPTH_MAX { self.depth } else { self.depth - 1 };
+        found
     }
 
     fn members(&mut self) -> Option<String> {
@@ -228,11 +246,13 @@ mod tests {
         check(
             r#"{"_list":[{"_n":99999999999999999999}]}"#,
             "/_list/0/_n",
-            "invalid type: floating point `1e20`, expected i64",
+            "invalid type: floating point `1e+20`, expected i64",
         );
         check("[]", "", "invalid length 0, expected struct Outer with 2 elements");
         check("7", "", "invalid type: integer `7`, expected struct Outer");
         check("{\"a", "", "not JSON: EOF while parsing a string at line 1 column 3");
+        let deep = format!(r#"{{"_list":[{{"m":{}{},"_n":""}}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        check(&deep, "", "invalid type: string \"\", expected i64");
         check("{} x", "", "missing field `a/b~c`");
     }
 }

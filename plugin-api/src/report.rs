@@ -265,7 +265,7 @@ fn state_row<V: View>(row: &ReaderRow) -> Result<StateOf<V>, ReportError> {
 /// The typed form of an encoded aggregate key.
 pub(crate) fn key_of<K: AggregateKey>(bytes: &[u8]) -> Result<K, Refusal> {
     let parts = aggregate::decode(bytes).map_err(|error| Refusal::new(error.to_string()))?;
-    K::from_parts(parts).ok_or_else(|| Refusal::new("an aggregate key has another number of parts"))
+    K::of_parts(parts).ok_or_else(|| Refusal::new("an aggregate key has another number of parts"))
 }
 
 fn decoded<T: Canonical>(bytes: &[u8]) -> Result<T, ReportError> {

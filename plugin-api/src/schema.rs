@@ -48,12 +48,12 @@ impl<T> Event<T> {
     }
 }
 
-/// One event type whose data is JSON. Derive it beside `serde::Deserialize`:
+/// One event type whose data is a JSON object. Derive it beside `serde::Deserialize`:
 /// `#[derive(Deserialize, EventType)] #[event(number = 1, name = "add")]`.
 pub trait EventType: DeserializeOwned {
     /// The number stored with each event; never give it to another type.
     const NUMBER: u32;
-    /// The name that people use, `[a-z0-9][a-z0-9_-]{0,62}`.
+    /// The name that people use: 1 to 127 bytes without spaces.
     const NAME: &'static str;
     /// The newest version, the one that this Rust type describes, from 1.
     const VERSION: u32 = 1;
@@ -92,7 +92,12 @@ pub struct DeclaredType {
 impl DeclaredType {
     /// The type `T`: an event that does not read as `T` is refused before [`Schema::admit`] sees it.
     pub fn of<T: EventType>() -> Self {
-        Self { check: |event| T::read(event).map(drop), ..Self::raw(T::NUMBER, T::NAME, T::VERSION) }
+        let check = |event: &RawEvent<'_>| match event.data.trim_ascii_start().first() {
+            // Without this an array of the right values would pass for an object, as `serde` reads structs from both.
+            Some(b'{') => T::read(event).map(drop),
+            _ => Err(Refusal::new("the data of this type is a JSON object")),
+        };
+        Self { check, ..Self::raw(T::NUMBER, T::NAME, T::VERSION) }
     }
 
     /// A type whose shape only [`Schema::admit`] checks.

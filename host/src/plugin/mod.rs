@@ -36,3 +36,11 @@ pub use registry::{Options, Prepare, Registry, Reloaded};
 pub use services::Services;
 pub use status::{Failure, Status};
 pub use upcast::{Unread, Upcast};
+
+use laterbase_plugin::section::Section;
+use std::path::Path;
+
+/// What the library in `file` says of itself in its section; none of its code runs.
+pub fn inspect(file: &Path) -> Result<Section, LoadError> {
+    elf::inspect(&stage::Candidate::read(file)?.bytes)
+}

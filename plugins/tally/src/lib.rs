@@ -25,3 +25,6 @@ fn configure(_: &Setup<'_>) -> Result<Instance, BuildError> {
         .view(views::Last)
         .build()
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,6 +87,16 @@ impl Drop for PrivateCopy {
     }
 }
 
+/// Removes the copies that a killed process left in `folder`.
+pub(super) fn clear(folder: &Path) {
+    for left in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let copy = left.path();
+        if copy.extension().is_some_and(|extension| extension == "so") {
+            drop(PrivateCopy(copy));
+        }
+    }
+}
+
 /// A name that this process has not used before, and that no other process uses at the same time.
 fn unused_name(library: &[u8; 32]) -> String {
     static USED: AtomicU64 = AtomicU64::new(0);
@@ -167,5 +177,9 @@ mod tests {
         let path = one.path().to_owned();
         drop(one);
         assert!(!path.exists() && two.path().exists());
+        std::fs::write(folder.join("left-behind.so"), "").expect("written");
+        clear(&folder);
+        assert_eq!(std::fs::read_dir(&folder).expect("there").count(), 0);
+        clear(&scratch.path().join("not there"));
     }
 }

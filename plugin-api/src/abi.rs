@@ -10,6 +10,12 @@
     reason = "abi_stable's sabi_trait expands to unsafe vtable calls; none is written here"
 )]
 #![expect(non_local_definitions, reason = "abi_stable's sabi_trait expands to local impls")]
+#![expect(
+    clippy::used_underscore_binding,
+    clippy::mem_forget,
+    clippy::expl_impl_clone_on_copy,
+    reason = "abi_stable's macros expand to these; none is written here"
+)]
 
 use crate::event::{EventKey, EventRef};
 use abi_stable::StableAbi;
@@ -383,6 +389,12 @@ pub struct PluginModule {
     /// A quick test by the plugin of itself, run in the probe child before the library is trusted.
     #[sabi(last_prefix_field)]
     pub self_check: extern "C" fn() -> PluginResult<()>,
+}
+
+impl std::fmt::Debug for PluginModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PluginModule")
+    }
 }
 
 impl std::fmt::Debug for PluginModuleRef {

@@ -1,7 +1,7 @@
 //! The bytes of an aggregate key: text parts so encoded that bytes sort as the parts do, one after the other.
 //!
 //! Each part's UTF-8 with 00 written as `00 FF`, then `00 01`; behind the last part `00 00`. No key is a prefix of
-//! another, so an event key may follow directly (the tuple layer of FoundationDB does the same with one byte less,
+//! another, so an event key may follow directly (the tuple layer of `FoundationDB` does the same with one byte less,
 //! which would let keys with more parts run into the rows of keys with fewer).
 
 /// The parts do not decode: these bytes were not written by [`encode`].
@@ -54,6 +54,56 @@ fn escape(part: &str, out: &mut Vec<u8>) {
         out.push(byte);
         if byte == 0 {
             out.push(0xff);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encoded(parts: &[String]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(parts.iter().map(String::as_str), &mut out);
+        out
+    }
+
+    /// Few letters, so that parts are often equal, prefixes of each other, or hold the bytes that are escaped.
+    fn parts() -> impl Strategy<Value = Vec<String>> {
+        prop::collection::vec("[\u{0}\u{1}aé\u{10ffff}]{0,3}", 1..4)
+    }
+
+    proptest! {
+        // Goal: bytes sort as the parts do, no key is a prefix of another, and decoding gives the parts back.
+        #[test]
+        fn keys_sort_as_their_parts((left, right) in (parts(), parts())) {
+            let (one, other) = (encoded(&left), encoded(&right));
+            prop_assert_eq!(one.cmp(&other), left.cmp(&right));
+            prop_assert_eq!(left != right, !one.starts_with(&other) && !other.starts_with(&one));
+            prop_assert_eq!(decode(&one), Ok(left));
+        }
+
+        // Goal: a prefix finds just the keys that it should. Method: compare with the definition over parts.
+        #[test]
+        fn prefixes_find_their_keys((key, prefix) in (parts(), parts())) {
+            let (last, whole) = prefix.split_last().expect("one part at least");
+            let mut bytes = Vec::new();
+            encode_prefix(whole.iter().map(String::as_str), last, &mut bytes);
+            let part = key.get(whole.len());
+            let fits = key.starts_with(whole) && part.is_some_and(|part| part.starts_with(last));
+            let found = encoded(&key).starts_with(&bytes);
+            // An empty last part also is the prefix of the end of the key that has no such part.
+            let ends = last.is_empty() && key == whole;
+            prop_assert_eq!(found, fits || ends);
+        }
+
+        // Goal: decoding is strict. Method: whatever random bytes decode to encodes to just those bytes.
+        #[test]
+        fn decoding_is_strict(bytes in prop::collection::vec(prop::sample::select(vec![0, 1, 2, b'a', 0xc3, 0xff]), 0..12)) {
+            if let Ok(parts) = decode(&bytes) {
+                prop_assert_eq!(encoded(&parts), bytes);
+            }
         }
     }
 }

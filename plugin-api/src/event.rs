@@ -6,6 +6,7 @@
 
 use abi_stable::StableAbi;
 use abi_stable::std_types::RSlice;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -48,6 +49,26 @@ impl ValidTime {
     pub fn seconds(self) -> i64 {
         (self.0 >> 32).cast_signed()
     }
+
+    /// The UTC day, such as `2026-05-01`, of this time as it is displayed.
+    pub fn day(self) -> String {
+        let text = self.to_string();
+        text.split_once('T').map_or(text.clone(), |(day, _)| day.to_owned())
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-05-01T10:00:00.123Z`. JSON has the same text.
+impl fmt::Display for ValidTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_millisecond(self.millis()).expect("NTP64 ends in 2106");
+        write!(f, "{time:.3}")
+    }
+}
+
+impl Serialize for ValidTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The 16-byte key of an event: its valid time and a tail that is random or derived from what the event says.
@@ -69,7 +90,8 @@ impl EventKey {
 
     /// The eight bytes behind the time.
     pub fn tail(self) -> [u8; 8] {
-        (u128::from_be_bytes(self.0) as u64).to_be_bytes()
+        let [_, _, _, _, _, _, _, _, tail @ ..] = self.0;
+        tail
     }
 }
 
@@ -107,8 +129,22 @@ impl Serialize for EventKey {
 
 impl<'de> Deserialize<'de> for EventKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(KeyText)
+    }
+}
+
+/// Parses within the deserializer's own call, so that an error is known to be at this value.
+struct KeyText;
+
+impl Visitor<'_> for KeyText {
+    type Value = EventKey;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EventKey, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
@@ -124,4 +160,78 @@ pub struct EventRef<'a> {
     pub version: u32,
     /// The bytes that belong to the user.
     pub data: RSlice<'a, u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    // Goal: every millisecond of a second survives the way to NTP64 and back, at both ends of the range.
+    #[test]
+    fn all_milliseconds_round_trip() {
+        for base in [0, 1_777_629_600_000, TIME_MS_MAX - 999] {
+            for ms in base..base + 1000 {
+                assert_eq!(ValidTime::from_millis(ms).map(ValidTime::millis), Some(ms));
+            }
+        }
+    }
+
+    // Goal: instants outside 1970..2106 have no encoding, and the last inside have.
+    #[test]
+    fn the_range_ends() {
+        assert_eq!(ValidTime::from_millis(-1), None);
+        assert_eq!(ValidTime::from_millis(TIME_MS_MAX + 1), None);
+        assert_eq!(ValidTime::from_millis(i64::MAX), None);
+        assert_eq!(ValidTime::from_millis(0), Some(ValidTime(0)));
+        assert_eq!(
+            ValidTime::from_parts(i64::from(u32::MAX), 999_999_999).map(ValidTime::seconds),
+            Some(0xffff_ffff)
+        );
+        assert_eq!(ValidTime(u64::MAX).to_string(), "2106-02-07T06:28:16.000Z");
+    }
+
+    // Goal: the text is RFC 3339 in UTC with milliseconds, the day its first part, and JSON has the same text.
+    #[test]
+    fn text_of_times() {
+        let time = ValidTime::from_millis(1_777_629_600_120).expect("within the range");
+        assert_eq!(time.to_string(), "2026-05-01T10:00:00.120Z");
+        assert_eq!(time.day(), "2026-05-01");
+        assert_eq!(serde_json::to_string(&time).expect("JSON"), "\"2026-05-01T10:00:00.120Z\"");
+    }
+
+    // Goal: only the documented text form is read as a key.
+    #[test]
+    fn keys_are_strict() {
+        for text in [
+            "",
+            "00",
+            "000000000000000000000000000000A0",
+            "0000000000000000000000000000000g",
+            &"0".repeat(34),
+        ] {
+            assert_eq!(text.parse::<EventKey>(), Err(KeyError), "{text}");
+        }
+    }
+
+    proptest! {
+        // Goal: floor and round fit together for every time, in milliseconds and in nanoseconds.
+        #[test]
+        fn times_round_trip(ms in 0..=TIME_MS_MAX, seconds in 0..=i64::from(u32::MAX), nanos in 0..1_000_000_000_u32) {
+            prop_assert_eq!(ValidTime::from_millis(ms).map(ValidTime::millis), Some(ms));
+            let time = ValidTime::from_parts(seconds, nanos).expect("within the range");
+            prop_assert_eq!((time.seconds(), time.nanos()), (seconds, nanos));
+        }
+
+        // Goal: keys sort by time first, then by tail, and text and JSON give them back.
+        #[test]
+        fn keys_sort_and_round_trip(one in any::<(u64, [u8; 8])>(), other in any::<(u64, [u8; 8])>()) {
+            let key = |(time, tail)| EventKey::new(ValidTime(time), tail);
+            prop_assert_eq!(key(one).cmp(&key(other)), one.cmp(&other));
+            prop_assert_eq!((key(one).time().0, key(one).tail()), one);
+            prop_assert_eq!(key(one).to_string().parse(), Ok(key(one)));
+            let json = serde_json::to_string(&key(one)).expect("JSON");
+            prop_assert_eq!(serde_json::from_str::<EventKey>(&json).ok(), Some(key(one)));
+        }
+    }
 }

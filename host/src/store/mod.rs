@@ -1,6 +1,12 @@
 //! Where a Root's tables live: on disk in LMDB, or in memory for simulations. Both obey one trait and one property
 //! test.
 
+mod datafile;
+pub mod environment;
+mod gate;
+
+pub use datafile::DataFileError;
+
 use crate::core::tables::{Result, Tables, TablesMut};
 
 /// The tables of one Root.

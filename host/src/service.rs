@@ -35,10 +35,10 @@ impl Service for Front {
         let query = feed::Query {
             vv: query.vv,
             cursor: query.cursor,
-            limit: query.limit.map(|limit| limit as u64),
-            max_bytes: query.max_bytes.map(|bytes| bytes as u64),
-            from: query.from.map(rfc3339),
-            to: query.to.map(rfc3339),
+            limit: query.limit.unwrap_or(self.0.limits().page_events_default),
+            max_bytes: query.max_bytes.unwrap_or(self.0.limits().page_bytes_default),
+            from: query.from,
+            to: query.to,
             types: query.type_.into_iter().collect(),
         };
         blocking(move || root.feed(&catalog, &query).map(Bytes::from)).await

@@ -271,6 +271,12 @@ impl Environment {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
+    /// Whether somebody waits for the others to leave, so that the map can move.
+    #[cfg(test)]
+    pub(crate) fn is_growing(&self) -> bool {
+        self.gate.is_awaited()
+    }
+
     fn commit(&self, txn: heed::RwTxn<'_>) -> Result<()> {
         #[cfg(test)]
         if let Some(error) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -29,3 +29,6 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A body that puts nothing costs no commit.
     fn commit(&self, body: &mut dyn FnMut(&mut dyn TablesMut) -> Result<()>) -> Result<()>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,6 @@ use crate::plugin::registry::Reloaded;
 use crate::problem::{Code, Problem};
 use crate::root::Root;
 use crate::views::{self, Bounds, Computes, PageQuery};
-use crate::wall::rfc3339;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -158,7 +157,7 @@ fn answer(
     }
     let ms = |time: Option<ValidTime>| time.map(ValidTime::millis);
     let known = query.known.map(|known| match known {
-        Known::At(time) => rfc3339(time),
+        Known::At(time) => time.to_string(),
         Known::Vv(text) => text,
     });
     let group = query.group.map(|parts| u32::try_from(parts).unwrap_or(u32::MAX));

@@ -1,1 +1,41 @@
-//! Harness.
+//! What all suites share: the real binary in a folder of its own, a plain HTTP client, and the transcript runner.
+
+mod client;
+mod server;
+mod transcript;
+
+pub use client::{Answer, Client, request};
+pub use server::{Server, built, library, target};
+pub use transcript::{play, redact};
+
+use std::path::{Path, PathBuf};
+
+/// The repository's top folder.
+pub fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the top folder").to_owned()
+}
+
+/// The seed of a randomised test: `LATERBASE_SEED` or a fresh one. It is printed, so that a failure can be replayed.
+pub fn seed(test: &str) -> u64 {
+    let given = std::env::var("LATERBASE_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or_else(rand::random);
+    eprintln!("{test}: LATERBASE_SEED={seed}");
+    seed
+}
+
+/// Every file below `folder` with its length, so that two listings show whether anything was created.
+pub fn listing(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for file in std::fs::read_dir(&next).into_iter().flatten().flatten() {
+            let path = file.path();
+            if path.is_dir() {
+                folders.push(path.clone());
+            }
+            found.push((path, file.metadata().map_or(0, |meta| if meta.is_dir() { 0 } else { meta.len() })));
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,1 +1,4 @@
-//! Tests.
+//! The one test binary: every suite is a module.
+
+mod plugins;
+mod tidy;

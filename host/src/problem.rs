@@ -4,6 +4,7 @@
 //! [`Problem`], which `http` writes as RFC 9457 problem+json. The list is documented in the README of this folder by
 //! a test, so a code without words for people cannot be added.
 
+use crate::core::tables::TableError;
 use serde_json::{Map, Value};
 
 /// One line of the list: variant, code, status, what it means.
@@ -42,7 +43,7 @@ codes! {
     BadName "bad_name" 400 "A root or view name is not `[a-z0-9][a-z0-9_-]{0,62}`, or it is reserved.";
     UnknownRoot "unknown_root" 404 "No plugin declares this root and no data of it is on disk.";
     UnknownView "unknown_view" 404 "No plugin offers a view or report of this name for the root.";
-    UnknownRoute "unknown_route" 404 "The host has no such route under `/_/`.";
+    UnknownRoute "unknown_route" 404 "There is no such route.";
     UnknownPlugin "unknown_plugin" 404 "No plugin of this name is loaded.";
     UnknownKey "unknown_key" 404 "No un-voided event maps to this aggregate within the bounds asked for.";
     MethodNotAllowed "method_not_allowed" 405 "The route exists, but not for this method.";
@@ -70,12 +71,14 @@ codes! {
     PluginFailed "plugin_failed" 500 "A plugin's code failed on this call; the event or query was not processed.";
     // Load and storage.
     Overloaded "overloaded" 503 "The writer's queue is full; try again after Retry-After.";
+    TooManyConnections "too_many_connections" 503 "The server holds as many connections as it may; try again after Retry-After.";
     Draining "draining" 503 "The server is shutting down.";
     DiskFull "disk_full" 507 "No space is left on the device; nothing of the request is stored.";
     OutcomeUnknown "outcome_unknown" 503 "An input/output error at commit: whether the request is stored is unknown until the root is reopened.";
     RootClosed "root_closed" 503 "The root is closed after an input/output error, until it is reopened and verified.";
     Corrupt "corrupt" 500 "Stored bytes are not what was written; the answer would be wrong.";
     Storage "storage" 500 "The storage engine failed.";
+    Internal "internal" 500 "The server failed on this request: a bug. Whether a write was stored is unknown.";
     // The feed.
     BadVv "bad_vv" 400 "The version vector is not of its text form.";
     VvScope "vv_scope" 400 "The version vector belongs to a walk with other filters.";
@@ -105,7 +108,7 @@ codes! {
     PluginProbeTimeout "plugin_probe_timeout" 422 "The child process that tried the plugin did not finish in time.";
     PluginDlopen "plugin_dlopen" 422 "The dynamic linker refuses the library.";
     PluginSymbol "plugin_symbol" 422 "The library lacks the entry that its section names.";
-    PluginHeader "plugin_header" 422 "The library's entry is of another abi_stable.";
+    PluginHeader "plugin_header" 422 "The library's entry is of another build of the plugin interface.";
     PluginLayout "plugin_layout" 422 "The library's types are laid out differently from the host's.";
     PluginSelfCheck "plugin_self_check" 422 "The plugin's own check of itself fails.";
     PluginConfigure "plugin_configure" 422 "The plugin refuses its configuration.";
@@ -148,5 +151,32 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+}
+
+impl TableError {
+    /// The error as a user meets it.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Corrupt { .. } => {
+                Problem::new(Code::Corrupt, format!("{self}: restore the root from a backup or a peer"))
+            }
+            Self::DiskFull(_) => {
+                Problem::new(Code::DiskFull, "no space is left: free some and send the request again")
+                    .retry_after(60)
+            }
+            Self::Io(_) => Problem::new(
+                Code::OutcomeUnknown,
+                format!("{self}; whether the request is stored is unknown"),
+            )
+            .retry_after(60),
+            Self::Poisoned => {
+                Problem::new(Code::RootClosed, format!("{self}; restart the server to reopen it"))
+                    .retry_after(60)
+            }
+            Self::MapFull => {
+                Problem::new(Code::Storage, "the map could not grow: is the address space limited?")
+            }
+        }
     }
 }

@@ -103,9 +103,12 @@ extern "C" fn self_check<P: Plugin>() -> PluginResult<()> {
 
 /// Makes the crate a plugin. Once a crate, at the top of `lib.rs`:
 ///
-/// ```ignore
-/// laterbase_plugin::export_plugin! { name: "tally", roots: ["tally"], configure: configure }
-/// fn configure(setup: &Setup<'_>) -> Result<Instance, BuildError> { … }
+/// ```
+/// use laterbase_plugin::{BuildError, Instance, Setup, export_plugin};
+/// export_plugin! { name: "nothing", roots: [], configure: configure }
+/// fn configure(_: &Setup<'_>) -> Result<Instance, BuildError> {
+///     Instance::builder().build()
+/// }
 /// ```
 ///
 /// - `name`: `[a-z0-9][a-z0-9_-]{0,62}`, the plugin's name in the host's routes and configuration.

@@ -1,4 +1,16 @@
-//! What a Laterbase plugin author depends on.
+//! What a Laterbase plugin author depends on: event types and Schemas, Keyspaces, Views, Reports, and `export_plugin!`.
+//!
+//! An author implements [`Schema`], [`Keyspace`], [`View`] and [`Report`], all safe Rust on typed values, puts them
+//! together with [`Instance::builder`] and exports them with [`export_plugin!`]. Beneath, in this order:
+//!
+//! ```text
+//! author's traits   schema, keyspace, view, report, refusal, codec     typed, one event at a time
+//! adapter, guard    decode, call, encode; stop panics                  batches of bytes
+//! abi, declare      the only types that cross the boundary             stable layout, append only
+//! export, section   entry symbol, root module, `.laterbase` section    what a loader looks for
+//! ```
+//! [`testing`] drives a plugin through that boundary without a host. `abi_stable` is hidden in here: neither authors
+//! nor their manifests name it. The README has a whole plugin and the rules of the boundary and of growth.
 
 pub mod abi;
 mod adapter;
@@ -36,3 +48,9 @@ pub use refusal::{Refusal, from_json};
 pub use report::{Answer, Bounds, Level, Query, Reader, Report, ReportError, StateOf};
 pub use schema::{DeclaredType, Event, EventData, EventType, Intake, IntakeRow, RawEvent, Schema};
 pub use view::{Algebra, Associative, Commutative, DeltaFor, Group, Invert, KeyFor, Merge, Ordered, View};
+
+/// The plugins that the documents show, compiled as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../../plugins/tally/README.md")]
+pub mod documents {}

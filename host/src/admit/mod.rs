@@ -1,11 +1,39 @@
 //! Admission: the way of a client's events into a Root.
 //!
-//! Parse and check (on the request's own task), mint keys, ask the Schema, then queue for the Root's one writer
-//! thread, which commits whatever is queued in one transaction and answers after it is durable.
+//! ```text
+//! body ─ parse ─► drafts ─ mint ─► keys ─ ask the Schemas ─► job ─ writer: one commit ─► durable ─► answer
+//!          └──────────┴───────────────┴── bad events: refuse the request, or (atomic=false) only them
+//! ```
+//! Everything before the writer runs on the request's own task and touches no table, so a refused request leaves
+//! nothing behind, not even the files of a Root that has none yet.
 
-use crate::problem::Problem;
+mod answer;
+mod check;
+mod draft;
+mod mint;
+mod parse;
+mod writer;
+
+pub use answer::{Answer, EventAnswer};
+
+use crate::core::clock::Clock;
+use crate::core::event::ValidTime;
+use crate::core::limits::Limits;
+use crate::plugin::catalog::RootCatalog;
+use crate::problem::{Code, Problem};
+use crate::store::Store;
+use crate::wall::Wall;
+use answer::Split;
 use bytes::Bytes;
-use serde::Serialize;
+use mint::{Mint, MintedResult};
+use std::sync::{Arc, Mutex};
+use writer::{Bench, Bounds, Done, Job, Writer};
+
+/// A body of this many bytes is read on a thread that may block, so that it holds up no other request.
+const BLOCKING_BODY_BYTES: usize = 32 << 10;
+
+/// How long an Idempotency-Key's stamp is kept: 7 days in milliseconds.
+const STAMP_KEEP_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// A client's request to write events, its body already decompressed and within limits.
 #[derive(Debug, Clone)]
@@ -36,47 +64,182 @@ pub enum Content {
     },
 }
 
-/// What became of a request, once it is durable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Answer {
-    /// How many events are new.
-    pub written: usize,
-    /// How many were known before.
-    pub duplicate: usize,
-    /// How many were refused (only with `?atomic=false`).
-    pub rejected: usize,
-    /// One answer an event, in request order.
-    pub events: Vec<EventAnswer>,
-    /// The dots of this answer, for the caller to add to its own.
-    pub vv: String,
-    /// The server's wall clock, RFC 3339 in UTC with milliseconds.
-    pub now: String,
+/// What checking a request needs: the same for every Root.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// Every maximum.
+    pub limits: Arc<Limits>,
+    /// The wall clock.
+    pub wall: Arc<dyn Wall>,
 }
 
-/// What became of one event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct EventAnswer {
-    /// Its key as text; none if it was refused before it had one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// `written`, `duplicate` or `rejected`.
-    pub status: &'static str,
-    /// The dot under which it is known here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dot: Option<String>,
-    /// The id that the client sent, or that the intake derived.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// Why it was rejected: a stable code.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<&'static str>,
-    /// Why it was rejected, in a sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    /// Where in the body, as a JSON pointer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pointer: Option<String>,
+/// An open Root as admission sees it.
+#[derive(Debug)]
+pub struct Admission {
+    store: Arc<dyn Store>,
+    writer: Writer,
 }
 
-/// A request's refusal; nothing of it is stored.
-pub type Refusal = Problem;
+/// The way to a Root's tables, which are made at its first write.
+pub trait Door: Sync {
+    /// The Root's admission; none if the Root has no files yet.
+    fn opened(&self) -> Result<Option<Arc<Admission>>, Problem>;
+    /// The Root's admission; makes the files if there are none.
+    fn open(&self) -> Result<Arc<Admission>, Problem>;
+}
+
+/// A request whose events have keys and have passed their Schemas.
+struct Prepared {
+    events: Vec<MintedResult>,
+    stamp: Option<([u8; 16], ValidTime)>,
+}
+
+impl Admission {
+    /// Starts the writer of the Root `name`. `wake` is called after each commit that wrote something.
+    pub fn start(
+        name: &str,
+        store: Arc<dyn Store>,
+        clock: Arc<Mutex<Clock>>,
+        desk: &Desk,
+        wake: Box<dyn Fn() + Send>,
+    ) -> std::io::Result<Self> {
+        let bench = Bench { store: Arc::clone(&store), clock, wall: Arc::clone(&desk.wall), wake };
+        let bounds = Bounds {
+            queue_events_max: desk.limits.queue_events_max,
+            commit_events_max: desk.limits.commit_events_max,
+            stamp_keep_ms: STAMP_KEEP_MS,
+        };
+        let writer = Writer::start(name, bench, bounds)?;
+        Ok(Self { store, writer })
+    }
+}
+
+impl Desk {
+    /// Takes a request in. The Root's files are opened, or made, only once there is something to write.
+    pub async fn admit(
+        &self,
+        catalog: &Arc<RootCatalog>,
+        clock: &Arc<Mutex<Clock>>,
+        door: &dyn Door,
+        request: Request,
+    ) -> Result<Answer, Problem> {
+        let mut earlier = None;
+        let request = Arc::new(request);
+        loop {
+            let stamp = self.stamp(&request, clock, door, earlier)?;
+            let (desk, catalog, clock) = (self.clone(), Arc::clone(catalog), Arc::clone(clock));
+            let asked = Arc::clone(&request);
+            let prepare = move || desk.prepare(&catalog, &clock, &asked, stamp);
+            let prepared = off_the_reactor(request.body.len(), prepare).await?;
+            if prepared.events.is_empty() {
+                return Err(Problem::new(Code::EmptyBody, "the body holds no event"));
+            }
+            let bad = prepared.events.iter().filter_map(|event| event.as_ref().err());
+            if request.atomic && bad.clone().next().is_some() {
+                return Err(answer::refusal(&prepared.events));
+            }
+            if bad.count() == prepared.events.len() {
+                return Ok(answer::nothing_written(prepared.events, self.wall.now()));
+            }
+            let admission = door.open()?;
+            match self.write(&admission, &request, prepared).await? {
+                Written::Answer(answer) => return Ok(answer),
+                Written::Restamp(first) => earlier = Some(first),
+            }
+        }
+    }
+
+    /// The Idempotency-Key's name and its first stamp, or the next tick if it is new.
+    fn stamp(
+        &self,
+        request: &Request,
+        clock: &Mutex<Clock>,
+        door: &dyn Door,
+        earlier: Option<ValidTime>,
+    ) -> Result<Option<([u8; 16], ValidTime)>, Problem> {
+        let opened = door.opened()?;
+        let Some(text) = &request.idempotency_key else { return Ok(None) };
+        let mut name = [0; 16];
+        blake3::Hasher::new().update(text.as_bytes()).finalize_xof().fill(&mut name);
+        let kept = match (earlier, opened) {
+            (Some(earlier), _) => Some(earlier),
+            (None, Some(opened)) => {
+                let tables = opened.store.read().map_err(|fault| fault.problem())?;
+                tables.stamp(name).map_err(|fault| fault.problem())?.map(ValidTime)
+            }
+            (None, None) => None,
+        };
+        let tick = || clock.lock().expect("no holder of the clock panics").tick(self.wall.now());
+        Ok(Some((name, kept.unwrap_or_else(tick))))
+    }
+
+    /// All that can be said of a request without the tables.
+    fn prepare(
+        &self,
+        catalog: &RootCatalog,
+        clock: &Mutex<Clock>,
+        request: &Request,
+        stamp: Option<([u8; 16], ValidTime)>,
+    ) -> Result<Prepared, Problem> {
+        let events_max = self.limits.request_events_max;
+        let drafts = match &request.content {
+            Content::Json => parse::json(&request.body, events_max)?,
+            Content::Ndjson => parse::ndjson(&request.body, events_max)?,
+            Content::Format { name, content_type } => {
+                let drafts = check::intake(catalog, name, content_type, &request.body)?;
+                parse::within(drafts.len(), events_max)?;
+                drafts
+            }
+        };
+        let mint = Mint {
+            types: catalog,
+            clock,
+            now: self.wall.now(),
+            future_ms_max: self.limits.future_ms_max,
+            event_bytes_max: self.limits.event_bytes_max,
+            idempotency: request.idempotency_key.as_deref().zip(stamp.map(|(_, time)| time)),
+        };
+        let mut events = mint.all(drafts);
+        check::ask(catalog, &mut events)?;
+        Ok(Prepared { events, stamp })
+    }
+
+    async fn write(
+        &self,
+        admission: &Admission,
+        request: &Request,
+        prepared: Prepared,
+    ) -> Result<Written, Problem> {
+        let Split { good, sent, bad } = answer::split(prepared.events);
+        let job = Job { events: good, atomic: request.atomic, stamp: prepared.stamp };
+        match admission.writer.write(job).await.map_err(|fault| answer::write_problem(&fault))? {
+            Done::Restamp(first) => Ok(Written::Restamp(first)),
+            Done::Refused(clashes) => Err(answer::clashes(&sent, &clashes)),
+            Done::Outcomes(outcomes) => {
+                let tables = admission.store.read().map_err(|fault| fault.problem())?;
+                let answer = answer::build(tables.as_ref(), sent, &outcomes, bad, self.wall.now());
+                Ok(Written::Answer(answer.map_err(|fault| fault.problem())?))
+            }
+        }
+    }
+}
+
+/// What the writer made of a request.
+enum Written {
+    Answer(Answer),
+    Restamp(ValidTime),
+}
+
+/// Runs `work` here, or, if it is about a large body, on a thread that may block.
+async fn off_the_reactor<T: Send + 'static>(
+    body_bytes: usize,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if body_bytes < BLOCKING_BODY_BYTES {
+        return work();
+    }
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.unwrap_or_else(|fault| {
+        Err(Problem::new(Code::PluginFailed, format!("reading the request failed: {fault}")))
+    })
+}

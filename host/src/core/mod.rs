@@ -1,5 +1,8 @@
 //! The pure heart: no I/O, no clock, no randomness, no threads, no async.
 
+pub mod clock;
 pub mod event;
+pub mod gset;
 pub mod knowledge;
+pub mod limits;
 pub mod tables;

@@ -1,0 +1,220 @@
+//! What the client hears: the answer to a request that was taken in, or the problem that names every bad event.
+
+use super::draft::BadEvent;
+use super::mint::{Minted, MintedResult};
+use super::writer::{Outcome, WriteError};
+use crate::core::event::{Dot, EventKey, ValidTime};
+use crate::core::knowledge;
+use crate::core::tables::{Result as TableResult, Tables};
+use crate::problem::{Code, Problem};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// How many bad events a problem lists one by one; the rest is counted.
+const LISTED_MAX: usize = 100;
+
+/// What became of a request, once it is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// How many events are new.
+    pub written: usize,
+    /// How many were known before.
+    pub duplicate: usize,
+    /// How many were refused (only with `?atomic=false`).
+    pub rejected: usize,
+    /// One answer an event, in request order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventAnswer>,
+    /// The dots of this answer, for the caller to add to its own.
+    pub vv: String,
+    /// The server's wall clock, RFC 3339 in UTC with milliseconds.
+    pub now: String,
+}
+
+/// What became of one event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct EventAnswer {
+    /// Its key as text; none if it was refused before it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// `written`, `duplicate` or `rejected`.
+    pub status: &'static str,
+    /// The dot under which it is known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dot: Option<String>,
+    /// The id that the client sent, or that the intake derived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Why it was rejected: a stable code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// Why it was rejected, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Where in the body, as a JSON pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+}
+
+/// Of an event that went to the writer: its index in the request, and what the answer says of it.
+pub(super) struct Sent {
+    at: usize,
+    key: EventKey,
+    pointer: String,
+    id: Option<String>,
+}
+
+/// The events for the writer, with what is remembered of them, and the bad ones.
+pub(super) struct Split {
+    /// For the writer, in request order.
+    pub good: Vec<Minted>,
+    /// What is remembered of them, in the same order.
+    pub sent: Vec<Sent>,
+    /// The others, by index.
+    pub bad: Vec<(usize, BadEvent)>,
+}
+
+/// Parts the good events from the bad. `repeats` then counts in the list of the good.
+pub(super) fn split(events: Vec<MintedResult>) -> Split {
+    let mut split = Split { good: Vec::with_capacity(events.len()), sent: Vec::new(), bad: Vec::new() };
+    let mut index_of = Vec::with_capacity(events.len());
+    for (at, event) in events.into_iter().enumerate() {
+        index_of.push(split.good.len());
+        match event {
+            Ok(mut event) => {
+                event.repeats = event.repeats.and_then(|first| index_of.get(first).copied());
+                let (pointer, id) = (std::mem::take(&mut event.pointer), event.id.take());
+                split.sent.push(Sent { at, key: event.key, pointer, id });
+                split.good.push(event);
+            }
+            Err(bad) => split.bad.push((at, bad)),
+        }
+    }
+    split
+}
+
+/// The answer to a request that is durable.
+pub(super) fn build(
+    tables: &dyn Tables,
+    sent: Vec<Sent>,
+    outcomes: &[Outcome],
+    bad: Vec<(usize, BadEvent)>,
+    now: ValidTime,
+) -> TableResult<Answer> {
+    let mut events: Vec<EventAnswer> = Vec::new();
+    events.resize_with(sent.len() + bad.len(), EventAnswer::default);
+    let mut dots: Vec<Dot> = Vec::with_capacity(outcomes.len());
+    let mut counts = [0_usize; 3];
+    for (sent, outcome) in sent.into_iter().zip(outcomes) {
+        let (status, dot) = match outcome {
+            Outcome::Written(dot) => ("written", Some(*dot)),
+            Outcome::Duplicate(dot) => ("duplicate", *dot),
+            Outcome::Clash => ("rejected", None),
+        };
+        dots.extend(dot);
+        let place = events.get_mut(sent.at).expect("an index of the request");
+        *place = EventAnswer {
+            key: Some(sent.key.to_string()),
+            status,
+            dot: dot.map(|dot| dot.to_string()),
+            id: sent.id,
+            ..EventAnswer::default()
+        };
+        if *outcome == Outcome::Clash {
+            place.code = Some(Code::Clash.word());
+            place.detail = Some(clash_detail(sent.key));
+            place.pointer = Some(sent.pointer);
+        }
+        *counts.get_mut(usize::from(outcome_index(outcome))).expect("three statuses") += 1;
+    }
+    let [written, duplicate, clashes] = counts;
+    let rejected = clashes + bad.len();
+    for (at, bad) in bad {
+        *events.get_mut(at).expect("an index of the request") = rejection(bad);
+    }
+    let vv = knowledge::vv_of_dots(tables, &dots)?.to_string();
+    Ok(Answer { written, duplicate, rejected, events, vv, now: now.to_string() })
+}
+
+fn outcome_index(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Written(_) => 0,
+        Outcome::Duplicate(_) => 1,
+        Outcome::Clash => 2,
+    }
+}
+
+/// The answer to a request of which nothing could be written, though it may be written in part.
+pub(super) fn nothing_written(events: Vec<MintedResult>, now: ValidTime) -> Answer {
+    let events: Vec<_> = events.into_iter().filter_map(Result::err).map(rejection).collect();
+    Answer {
+        written: 0,
+        duplicate: 0,
+        rejected: events.len(),
+        events,
+        vv: String::new(),
+        now: now.to_string(),
+    }
+}
+
+fn rejection(bad: BadEvent) -> EventAnswer {
+    EventAnswer {
+        status: "rejected",
+        code: Some(bad.code.word()),
+        detail: Some(bad.detail),
+        pointer: Some(bad.pointer),
+        ..EventAnswer::default()
+    }
+}
+
+/// The refusal of a whole request: the first bad event decides the code, all are listed.
+pub(super) fn refusal(events: &[MintedResult]) -> Problem {
+    let bad: Vec<_> =
+        events.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref().err()?))).collect();
+    let listed = bad.iter().take(LISTED_MAX).map(|(at, bad)| {
+        let mut entry =
+            json!({"index": at, "pointer": bad.pointer, "code": bad.code.word(), "detail": bad.detail});
+        if let (Some(other), Some(entry)) = (bad.other, entry.as_object_mut()) {
+            entry.insert("other".to_owned(), other.into());
+        }
+        entry
+    });
+    let (at, first) = bad.first().expect("only called for a request with a bad event");
+    refused(first.code, format!("event {at}: {}", first.detail), listed.collect(), bad.len())
+}
+
+/// The refusal of a whole request because keys hold other values.
+pub(super) fn clashes(sent: &[Sent], clashes: &[usize]) -> Problem {
+    let bad: Vec<&Sent> = clashes.iter().filter_map(|at| sent.get(*at)).collect();
+    let listed = bad.iter().take(LISTED_MAX).map(|sent| {
+        let detail = clash_detail(sent.key);
+        json!({"index": sent.at, "pointer": sent.pointer, "code": Code::Clash.word(), "detail": detail})
+    });
+    let first = bad.first().expect("only called for a request with a clash");
+    let detail = format!("event {}: {}", first.at, clash_detail(first.key));
+    refused(Code::Clash, detail, listed.collect(), bad.len())
+}
+
+fn refused(code: Code, detail: String, listed: Vec<Value>, bad: usize) -> Problem {
+    let more = bad - listed.len();
+    let detail = if bad > 1 { format!("{detail} ({bad} bad events in all)") } else { detail };
+    let problem = Problem::new(code, detail).with("events", listed);
+    if more > 0 { problem.with("more", more) } else { problem }
+}
+
+fn clash_detail(key: EventKey) -> String {
+    format!("the key {key} already holds another value; events never change: give this one a key of its own")
+}
+
+/// Why the writer gave no outcome.
+pub(super) fn write_problem(fault: &WriteError) -> Problem {
+    match fault {
+        WriteError::QueueFull => {
+            Problem::new(Code::Overloaded, "too many events wait to be written; send again").retry_after(1)
+        }
+        WriteError::Stopped => {
+            Problem::new(Code::Draining, "the server is shutting down; send again").retry_after(5)
+        }
+        WriteError::Tables(fault) => fault.problem(),
+    }
+}

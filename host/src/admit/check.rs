@@ -1,0 +1,100 @@
+//! What the plugins say to minted events: the read path to the newest version, then each Schema's verdict.
+
+use super::draft::{BadEvent, Draft, Drafted, TypeRef, When};
+use super::mint::{Minted, MintedResult, Types};
+use crate::core::event::Value;
+use crate::plugin::catalog::RootCatalog;
+use crate::plugin::instance::{Intake, event_ref};
+use crate::plugin::services::Services;
+use crate::problem::{Code, Problem};
+
+impl Types for RootCatalog {
+    fn number(&self, name: &str) -> Option<u32> {
+        self.type_named(name).map(|declared| declared.number)
+    }
+
+    fn newest(&self, number: u32) -> Option<u32> {
+        self.event_type(number).map(|declared| declared.version)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.types().map(|declared| declared.name.clone()).collect()
+    }
+}
+
+/// The drafts in a body that a Schema's intake reads.
+pub(super) fn intake(
+    catalog: &RootCatalog,
+    format: &str,
+    content_type: &str,
+    body: &[u8],
+) -> Result<Vec<Drafted>, Problem> {
+    let Some(read) = catalog.intake(&Services::default(), format, content_type, body) else {
+        let known: Vec<&str> = catalog.formats().collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(Problem::new(
+            Code::UnknownFormat,
+            format!("no Schema here reads the format {format:?}; known: {known}"),
+        ));
+    };
+    Ok(read.map_err(|fault| fault.problem())?.into_iter().map(drafted).collect())
+}
+
+fn drafted(read: Intake) -> Drafted {
+    let draft = read.event.map_err(|why| BadEvent::new(Code::Refused, read.pointer.clone(), why))?;
+    Ok(Draft {
+        pointer: read.pointer,
+        type_ref: TypeRef::Number(draft.type_number),
+        version: Some(draft.version),
+        when: draft.time.map_or(When::Now, When::At),
+        tail: draft.tail,
+        id: Some(read.id).filter(|id| !id.is_empty()),
+        data: draft.data,
+        same_key_is_same_event: draft.same_key_is_same_event,
+    })
+}
+
+/// Asks the Schemas; an event that one refuses becomes its refusal.
+pub(super) fn ask(catalog: &RootCatalog, events: &mut [MintedResult]) -> Result<(), Problem> {
+    let asked: Vec<usize> = (0..events.len()).filter(|at| matches!(events.get(*at), Some(Ok(_)))).collect();
+    for (at, pointer, message) in verdicts(catalog, &asked, events)? {
+        let event = events.get_mut(at).expect("an index of this list");
+        if let Ok(minted) = event {
+            let pointer = format!("{}/data{pointer}", minted.pointer);
+            *event = Err(BadEvent::new(Code::Refused, pointer, message));
+        }
+    }
+    Ok(())
+}
+
+/// The refusals among the good events, whose indexes are `asked`: (index, pointer into the data, sentence).
+fn verdicts(
+    catalog: &RootCatalog,
+    asked: &[usize],
+    events: &[MintedResult],
+) -> Result<Vec<(usize, String, String)>, Problem> {
+    let services = Services::default();
+    let stored: Vec<_> = events.iter().flatten().map(|event| event_ref(event.key, value(event))).collect();
+    let upcast = catalog.upcast(&services, &stored);
+    let mut refused = Vec::new();
+    let (mut newest, mut newest_at) = (Vec::with_capacity(upcast.len()), Vec::with_capacity(upcast.len()));
+    for (at, event) in asked.iter().zip(&upcast) {
+        match event {
+            Ok(event) => {
+                newest.push(event.event_ref());
+                newest_at.push(*at);
+            }
+            Err(unread) => refused.push((*at, String::new(), unread.to_string())),
+        }
+    }
+    for refusal in catalog.admit(&services, &newest).map_err(|fault| fault.problem())? {
+        let at = newest_at.get(refusal.event).expect("the catalog checks its indexes");
+        refused.push((*at, refusal.pointer, refusal.message));
+    }
+    Ok(refused)
+}
+
+/// The value that a minted event will have.
+pub(super) fn value(event: &Minted) -> Value<'_> {
+    Value { type_number: event.type_number, version: event.version, data: &event.data }
+}

@@ -1,0 +1,207 @@
+//! From drafts to events that have a key: types resolved, keys minted, instants checked, repeats within the request
+//! found. All rules of time and key that do not need the tables.
+//!
+//! A live event takes the clock's next tick, a back-dated one its instant in full precision. The k-th event of a
+//! request with the same instant and neither key, id nor derived tail gets +k in the lowest bits, so that the
+//! request's order is kept; no other key is altered.
+
+use super::draft::{BadEvent, Draft, Drafted, TypeRef, When};
+use crate::core::clock::Clock;
+use crate::core::event::{EventKey, ValidTime};
+use crate::problem::Code;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// An event that has its key and knows its type; ready for the Schema and the writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Minted {
+    /// Where in the body it stands.
+    pub pointer: String,
+    /// Its key.
+    pub key: EventKey,
+    /// The number of its type.
+    pub type_number: u32,
+    /// The version that its data is written in.
+    pub version: u32,
+    /// The client named the version; otherwise it is the Schema's newest.
+    pub version_given: bool,
+    /// The bytes to store.
+    pub data: Vec<u8>,
+    /// What the answer echoes.
+    pub id: Option<String>,
+    /// The key is derived from the content.
+    pub same_key_is_same_event: bool,
+    /// The index of an earlier equal event of this request: this one is its duplicate.
+    pub repeats: Option<usize>,
+}
+
+/// A minted event, or why it is refused.
+pub(super) type MintedResult = Result<Minted, BadEvent>;
+
+/// What the Root's plugins declare of types, as far as minting asks.
+pub(super) trait Types {
+    /// The number of the type of this name.
+    fn number(&self, name: &str) -> Option<u32>;
+    /// The newest version of a declared type.
+    fn newest(&self, number: u32) -> Option<u32>;
+    /// The names of all declared types, for an error's sentence.
+    fn names(&self) -> Vec<String>;
+}
+
+/// What minting needs besides the drafts.
+pub(super) struct Mint<'a> {
+    /// The declared types.
+    pub types: &'a dyn Types,
+    /// The Root's hybrid logical clock.
+    pub clock: &'a Mutex<Clock>,
+    /// The wall clock.
+    pub now: ValidTime,
+    /// How far ahead of `now` an instant may be, in milliseconds.
+    pub future_ms_max: u32,
+    /// The limit of one event's data, in bytes.
+    pub event_bytes_max: usize,
+    /// The Idempotency-Key and its first stamp.
+    pub idempotency: Option<(&'a str, ValidTime)>,
+}
+
+impl Mint<'_> {
+    /// Mints all events of a request, in request order.
+    pub(super) fn all(&self, drafts: Vec<Drafted>) -> Vec<MintedResult> {
+        let mut same_instant = BTreeMap::new();
+        let minted = drafts.into_iter().enumerate();
+        let mut minted: Vec<_> = minted.map(|(at, draft)| self.one(at, draft?, &mut same_instant)).collect();
+        find_repeats(&mut minted);
+        minted
+    }
+
+    fn one(&self, at: usize, draft: Draft, same_instant: &mut BTreeMap<ValidTime, u64>) -> MintedResult {
+        let (type_number, newest) = self.resolve(&draft)?;
+        let version = draft.version.unwrap_or(newest);
+        if version > newest {
+            let detail = format!("the newest version of this type is {newest}, not {version}");
+            return Err(BadEvent::new(Code::UnknownVersion, draft.pointer + "/version", detail));
+        }
+        if draft.data.len() > self.event_bytes_max {
+            let detail =
+                format!("data has {} bytes, the limit is {}", draft.data.len(), self.event_bytes_max);
+            return Err(BadEvent::new(Code::EventTooLarge, draft.pointer + "/data", detail));
+        }
+        let key = self.key(at, &draft, same_instant)?;
+        self.check_future(&draft, key)?;
+        Ok(Minted {
+            pointer: draft.pointer,
+            key,
+            type_number,
+            version,
+            version_given: draft.version.is_some(),
+            data: draft.data,
+            id: draft.id,
+            same_key_is_same_event: draft.same_key_is_same_event,
+            repeats: None,
+        })
+    }
+
+    fn resolve(&self, draft: &Draft) -> Result<(u32, u32), BadEvent> {
+        let number = match &draft.type_ref {
+            TypeRef::Number(number) => Some(*number),
+            TypeRef::Name(name) => self.types.number(name),
+        };
+        let declared = number.and_then(|number| Some((number, self.types.newest(number)?)));
+        declared.ok_or_else(|| {
+            let names = self.types.names();
+            let known = if names.is_empty() { "no type at all".to_owned() } else { names.join(", ") };
+            let detail = match &draft.type_ref {
+                TypeRef::Name(name) => {
+                    format!("no plugin declares the type {name:?}; declared here: {known}")
+                }
+                TypeRef::Number(number) => {
+                    format!("no plugin declares type number {number}; declared here: {known}")
+                }
+            };
+            BadEvent::new(Code::UnknownType, format!("{}/type", draft.pointer), detail)
+        })
+    }
+
+    fn key(
+        &self,
+        at: usize,
+        draft: &Draft,
+        same_instant: &mut BTreeMap<ValidTime, u64>,
+    ) -> Result<EventKey, BadEvent> {
+        let time = match (draft.when, self.idempotency) {
+            (When::Key(key), _) => return Ok(key),
+            (When::At(time), _) => time,
+            (When::Now, Some((_, stamp))) => stamp,
+            (When::Now, None) => self.clock.lock().expect("no holder of the clock panics").tick(self.now),
+        };
+        let derived = draft.tail.or_else(|| self.idempotency.map(|(text, _)| tail_of_request(text, at)));
+        if let Some(tail) = derived {
+            return Ok(EventKey::new(time, tail));
+        }
+        let earlier = same_instant.entry(time).or_insert(0);
+        let shifted = time.0.checked_add(*earlier);
+        *earlier += 1;
+        let time = shifted.map(ValidTime).ok_or_else(|| {
+            BadEvent::new(
+                Code::TimeRange,
+                draft.pointer.clone(),
+                "the instant is at the very end of 1970..2106",
+            )
+        })?;
+        Ok(EventKey::new(time, rand::random()))
+    }
+
+    fn check_future(&self, draft: &Draft, key: EventKey) -> Result<(), BadEvent> {
+        let ahead_ms = key.time().millis() - self.now.millis();
+        if ahead_ms <= i64::from(self.future_ms_max) {
+            return Ok(());
+        }
+        let member = match draft.when {
+            When::Now => "",
+            When::At(_) => "/time",
+            When::Key(_) => "/key",
+        };
+        let (time, now) = (key.time(), self.now);
+        let detail = format!(
+            "{time} is {ahead_ms} ms ahead of this server's clock ({now}); at most {} are taken: check the sender's clock",
+            self.future_ms_max
+        );
+        Err(BadEvent::new(Code::FutureTime, format!("{}{member}", draft.pointer), detail))
+    }
+}
+
+/// The tail of the n-th event of a request that carries an Idempotency-Key.
+fn tail_of_request(text: &str, at: usize) -> [u8; 8] {
+    let mut tail = [0; 8];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(text.as_bytes()).update(&[0]).update(&(at as u64).to_be_bytes());
+    hasher.finalize_xof().fill(&mut tail);
+    tail
+}
+
+/// Marks the second equal event of a request as a duplicate of the first and refuses an unequal one.
+fn find_repeats(events: &mut [MintedResult]) {
+    let mut first_of: BTreeMap<EventKey, usize> = BTreeMap::new();
+    for at in 0..events.len() {
+        let (before, rest) = events.split_at_mut(at);
+        let Some(Ok(event)) = rest.first_mut() else { continue };
+        let Some(first) = first_of.get(&event.key).copied() else {
+            first_of.insert(event.key, at);
+            continue;
+        };
+        let Some(Ok(other)) = before.get(first) else { continue };
+        let equal = (event.type_number, event.version, &event.data)
+            == (other.type_number, other.version, &other.data);
+        if equal || (event.same_key_is_same_event && other.same_key_is_same_event) {
+            event.repeats = Some(first);
+        } else {
+            let detail =
+                format!("events {first} and {at} of this request have the key {} and differ", event.key);
+            let pointer = std::mem::take(&mut event.pointer);
+            let clash = BadEvent { other: Some(first), ..BadEvent::new(Code::Clash, pointer, detail) };
+            if let Some(refused) = rest.first_mut() {
+                *refused = Err(clash);
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The one writer of a Root: takes whatever is queued, checks and writes it in one transaction, and answers after
+//! that is durable.
+//!
+//! ```text
+//! request A ─┐            ┌─ look at every event of A, then put them ─┐
+//! request B ─┼─► queue ─► ┤  look at every event of B, then put them  ├─► commit (fsync) ─► answer A, B, C
+//! request C ─┘            └─ …                                        ┘
+//! ```
+//! [`step`] is plain synchronous code; the thread around it only waits and calls. One request's refusal never
+//! touches its neighbours: a request is checked wholly before its first put.
+
+use super::mint::Minted;
+use crate::core::clock::Clock;
+use crate::core::event::{Dot, ValidTime, Value};
+use crate::core::gset::{self, Look};
+use crate::core::tables::{Result as TableResult, TableError, TablesMut};
+use crate::store::Store;
+use crate::wall::Wall;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// A request whose events have keys and have passed their Schemas, waiting for the writer.
+pub(super) struct Job {
+    /// The events; indexes of this list are those of the outcomes.
+    pub events: Vec<Minted>,
+    /// All or nothing.
+    pub atomic: bool,
+    /// The Idempotency-Key's hash and the stamp that the keys were minted with.
+    pub stamp: Option<([u8; 16], ValidTime)>,
+}
+
+/// What became of one event of a job that was not refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Stored under this dot.
+    Written(Dot),
+    /// Known before; the dot is absent where the stored bytes are others.
+    Duplicate(Option<Dot>),
+    /// The key holds another value; nothing is stored.
+    Clash,
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Done {
+    /// One outcome an event.
+    Outcomes(Vec<Outcome>),
+    /// The job is atomic and these events, by index, are clashes: nothing is stored.
+    Refused(Vec<usize>),
+    /// The Idempotency-Key has an earlier stamp: mint with this one and send again.
+    Restamp(ValidTime),
+}
+
+/// Why a job has no outcome.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum WriteError {
+    /// Too many events wait already.
+    #[error("the writer's queue is full")]
+    QueueFull,
+    /// The Root is shutting down.
+    #[error("the writer has stopped")]
+    Stopped,
+    /// The tables failed; all jobs of the commit share the cause.
+    #[error(transparent)]
+    Tables(Arc<TableError>),
+}
+
+struct Queued {
+    job: Job,
+    answer: oneshot::Sender<Result<Done, WriteError>>,
+    /// Held until the job is done: the queue is bounded by events, not by requests.
+    _room: OwnedSemaphorePermit,
+}
+
+/// How much one commit and the queue may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Events that may wait.
+    pub queue_events_max: u32,
+    /// Events after which a commit takes no further request.
+    pub commit_events_max: usize,
+    /// How long an Idempotency-Key's stamp is kept, in milliseconds.
+    pub stamp_keep_ms: u64,
+}
+
+/// The queue in front of a Root's writer thread. Dropping it lets the thread finish what is queued and end.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: Sender<Queued>,
+    room: Arc<Semaphore>,
+    bounds: Bounds,
+}
+
+/// What the writer thread works on.
+pub(super) struct Bench {
+    /// The Root's tables.
+    pub store: Arc<dyn Store>,
+    /// The Root's hybrid logical clock, whose maximum is persisted with each commit.
+    pub clock: Arc<Mutex<Clock>>,
+    /// The wall clock.
+    pub wall: Arc<dyn Wall>,
+    /// Called after each commit that wrote something.
+    pub wake: Box<dyn Fn() + Send>,
+}
+
+impl Writer {
+    /// Starts the writer thread of the Root `name`.
+    pub(super) fn start(name: &str, bench: Bench, bounds: Bounds) -> std::io::Result<Self> {
+        let (queue, jobs) = channel();
+        let thread = std::thread::Builder::new().name(format!("write {name}"));
+        let running = thread.spawn(move || run(&jobs, &bench, bounds))?;
+        drop(running);
+        let room = Arc::new(Semaphore::new(bounds.queue_events_max as usize));
+        Ok(Self { queue, room, bounds })
+    }
+
+    /// Queues a job and waits until it is durable or refused.
+    pub(super) async fn write(&self, job: Job) -> Result<Done, WriteError> {
+        let events =
+            u32::try_from(job.events.len()).unwrap_or(u32::MAX).clamp(1, self.bounds.queue_events_max);
+        let room =
+            Arc::clone(&self.room).try_acquire_many_owned(events).map_err(|_| WriteError::QueueFull)?;
+        let (answer, done) = oneshot::channel();
+        self.queue.send(Queued { job, answer, _room: room }).map_err(|_| WriteError::Stopped)?;
+        done.await.map_err(|_| WriteError::Stopped)?
+    }
+}
+
+fn run(jobs: &Receiver<Queued>, bench: &Bench, bounds: Bounds) {
+    while let Ok(first) = jobs.recv() {
+        let mut events = first.job.events.len();
+        let mut batch = vec![first];
+        while events < bounds.commit_events_max {
+            let Ok(next) = jobs.try_recv() else { break };
+            events += next.job.events.len();
+            batch.push(next);
+        }
+        let results = step(bench, bounds, batch.iter().map(|queued| &queued.job));
+        for (queued, result) in batch.into_iter().zip(results) {
+            // A client that went away does not need its answer.
+            let _gone = queued.answer.send(result);
+        }
+    }
+}
+
+/// Writes a batch of jobs in one commit; one result a job.
+pub(super) fn step<'a>(
+    bench: &Bench,
+    bounds: Bounds,
+    jobs: impl Iterator<Item = &'a Job> + Clone,
+) -> Vec<Result<Done, WriteError>> {
+    let now_ms = bench.wall.now().millis().cast_unsigned();
+    let clock_max = bench.clock.lock().expect("no holder of the clock panics").max();
+    let mut results = Vec::new();
+    let committed = bench.store.commit(&mut |tables| {
+        results.clear();
+        for job in jobs.clone() {
+            results.push(write(tables, job, now_ms, bounds)?);
+        }
+        if results.iter().any(wrote) {
+            tables.put_clock_max(clock_max.0)?;
+        }
+        Ok(())
+    });
+    match committed {
+        Ok(()) => {
+            if results.iter().any(wrote) {
+                (bench.wake)();
+            }
+            results.into_iter().map(Ok).collect()
+        }
+        Err(fault) => {
+            let fault = Arc::new(fault);
+            jobs.map(|_| Err(WriteError::Tables(Arc::clone(&fault)))).collect()
+        }
+    }
+}
+
+fn wrote(done: &Done) -> bool {
+    match done {
+        Done::Outcomes(outcomes) => outcomes.iter().any(|outcome| matches!(outcome, Outcome::Written(_))),
+        Done::Refused(_) | Done::Restamp(_) => false,
+    }
+}
+
+fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> TableResult<Done> {
+    if let Some((key, minted_with)) = job.stamp
+        && let Some(first) = tables.stamp(key)?.filter(|first| *first != minted_with.0)
+    {
+        return Ok(Done::Restamp(ValidTime(first)));
+    }
+    let looks = job.events.iter().map(|event| look(tables, event)).collect::<TableResult<Vec<_>>>()?;
+    let clashes = looks.iter().enumerate().filter(|(_, look)| matches!(look, Look::Clash { .. }));
+    let clashes: Vec<usize> = clashes.map(|(at, _)| at).collect();
+    if job.atomic && !clashes.is_empty() {
+        return Ok(Done::Refused(clashes));
+    }
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(looks.len());
+    for (event, look) in job.events.iter().zip(looks) {
+        let outcome = match (look, event.repeats.and_then(|first| outcomes.get(first))) {
+            (Look::Clash { .. }, _) => Outcome::Clash,
+            (_, Some(Outcome::Written(dot))) => Outcome::Duplicate(Some(*dot)),
+            (_, Some(first)) => first.clone(),
+            (Look::Duplicate { dot }, None) => Outcome::Duplicate(dot),
+            (Look::New, None) => Outcome::Written(gset::admit(tables, event.key, value(event), now_ms)?),
+        };
+        outcomes.push(outcome);
+    }
+    let done = Done::Outcomes(outcomes);
+    if let Some((key, stamp)) = job.stamp
+        && wrote(&done)
+    {
+        tables.put_stamp(key, stamp.0, now_ms, now_ms + bounds.stamp_keep_ms)?;
+    }
+    Ok(done)
+}
+
+fn value(event: &Minted) -> Value<'_> {
+    Value { type_number: event.type_number, version: event.version, data: &event.data }
+}
+
+/// What the tables say to an event. Where the client named no version, an event of the same type and data is this
+/// one, whatever version was the newest then.
+fn look(tables: &dyn TablesMut, event: &Minted) -> TableResult<Look> {
+    let look = gset::look(tables, event.key, value(event), event.same_key_is_same_event)?;
+    if event.version_given || !matches!(look, Look::Clash { .. }) {
+        return Ok(look);
+    }
+    let same = tables
+        .event(event.key)?
+        .filter(|held| held.value.type_number == event.type_number && held.value.data == event.data);
+    Ok(match same {
+        Some(held) => Look::Duplicate { dot: held.dots.first().copied() },
+        None => look,
+    })
+}

@@ -1,0 +1,108 @@
+//! The command line: what each command takes, and what it prints.
+//!
+//! Exit codes: 0 after a clean end, 1 when a command's work failed, 2 usage, 75 data directory in use, 78 bad
+//! configuration.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
+
+mod plugin;
+mod serve;
+mod template;
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Another server holds the data directory (`EX_TEMPFAIL` of sysexits.h).
+const EXIT_IN_USE: u8 = 75;
+/// The configuration cannot be used (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+/// The command line asks for something that is not allowed.
+const EXIT_USAGE: u8 = 2;
+
+/// An event store for supply chain and logistics that keeps working when the network does not.
+///
+/// Events are posted to /ROOT/e at the time they happened, late or not; views under /ROOT/VIEW are computed by
+/// plugins and repair themselves.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads changed plugins.
+    Serve(ServeArguments),
+    /// Make, look at and check plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Tries a plugin library in a process of its own (the server calls this).
+    #[command(hide = true)]
+    PluginProbe {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServeArguments {
+    /// The data directory; made if it is not there [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The address to listen on; port 0 takes a free one [default: 127.0.0.1:4000].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// A folder of plugin libraries; may be repeated [default: the folder of this program].
+    #[arg(long, value_name = "DIR")]
+    plugins: Vec<PathBuf>,
+    /// A configuration file; flags win over it [default: ./laterbase.toml if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Allow an address that other machines can reach, although there is no TLS and there are no tokens yet.
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Make a new plugin crate that builds, loads and passes its own test as it stands.
+    New {
+        /// The plugin's name: lower-case letters, digits, - and _.
+        name: String,
+        /// The folder to make it in [default: ./NAME].
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// Where the crate laterbase-plugin lies [default: beside the sources of this program, if they are there].
+        #[arg(long, value_name = "DIR")]
+        api: Option<PathBuf>,
+    },
+    /// Show what a library says of itself, without running any of its code.
+    Inspect {
+        /// The library.
+        library: PathBuf,
+    },
+    /// Load a library in a process of its own, as the server would, and show what it offers.
+    Check {
+        /// The library.
+        library: PathBuf,
+    },
+}
+
+/// Runs the command that the arguments ask for.
+pub fn run(arguments: Arguments) -> ExitCode {
+    match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
+        Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
+        Command::Plugin(PluginCommand::Check { library }) => plugin::check(&library),
+        Command::PluginProbe { arguments } => plugin::probe(&arguments),
+    }
+}
+
+/// Prints a failure and gives the exit code for it.
+fn fail(code: u8, what: &str) -> ExitCode {
+    eprintln!("laterbase: {what}");
+    ExitCode::from(code)
+}

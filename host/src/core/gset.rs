@@ -1,0 +1,198 @@
+//! The grow-only set of events (G-Set, a state-based CRDT: Shapiro et al., 2011) and its two ways in.
+//!
+//! [`admit`] takes a client's new event and gives it the next dot of this incarnation's Origin. [`merge`] takes what
+//! another replica admitted, in the dot order of its Origin. Where two replicas admitted different values under one
+//! key, every replica keeps both and lets the smaller value hold the key, so the outcome does not depend on the order
+//! of arrival:
+//!
+//! ```text
+//! event row   key -> the smallest value known        loser rows   (key, hash) -> every other value
+//! dot row     (origin, seq) -> (key, hash, sum)      arrival      n -> (key, hash, dot, wall clock, check)
+//! ```
+//! An equal value under a further dot is an alias: the dot is added to the event's row, nothing arrives.
+
+use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
+use super::knowledge::Sum;
+use super::tables::{ArrivalRow, DotRow, Head, Result, StoredEvent, TableError, Tables, TablesMut};
+
+/// What the tables say to an event that a client wants to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// The key is free.
+    New,
+    /// The event is known; the dot is absent where only the key is equal (`same_key_is_same_event`).
+    Duplicate {
+        /// The least dot under which it is known.
+        dot: Option<Dot>,
+    },
+    /// The key holds another value.
+    Clash {
+        /// The value that it holds.
+        existing: ValueHash,
+    },
+}
+
+/// What another replica admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incoming<'a> {
+    /// Its dot there.
+    pub dot: Dot,
+    /// The event's key.
+    pub key: EventKey,
+    /// The value, or its hash where the sender expects it to be known.
+    pub body: Body<'a>,
+}
+
+/// The value of an incoming event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// The whole value.
+    Whole(Value<'a>),
+    /// Only the name of a value.
+    Alias(ValueHash),
+}
+
+/// What became of an incoming event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merged {
+    /// A new key, or a value that took its key over.
+    New,
+    /// A new value that lost its key to a smaller one.
+    Loser,
+    /// A known value under a new dot.
+    Alias,
+    /// The dot was known.
+    Known,
+    /// An alias whose value is not here: ask for it whole.
+    NeedsWhole,
+    /// The dots before this one are not here: the rest of the page is dropped.
+    Gap,
+}
+
+/// What the tables say to (key, value). Nothing is written.
+pub fn look(
+    tables: &(impl Tables + ?Sized),
+    key: EventKey,
+    value: Value<'_>,
+    same_key_is_same_event: bool,
+) -> Result<Look> {
+    let Some(held) = tables.event(key)? else { return Ok(Look::New) };
+    if held.value == value {
+        return Ok(Look::Duplicate { dot: held.dots.first().copied() });
+    }
+    let lost = tables.find(key, value.hash(key))?;
+    Ok(match lost {
+        Some(lost) => Look::Duplicate { dot: lost.dots.first().copied() },
+        None if same_key_is_same_event => Look::Duplicate { dot: None },
+        None => Look::Clash { existing: held.hash },
+    })
+}
+
+/// Puts an event for which [`look`] said [`Look::New`] in the same transaction, and gives it its dot.
+pub fn admit(
+    tables: &mut (impl TablesMut + ?Sized),
+    key: EventKey,
+    value: Value<'_>,
+    wall_ms: u64,
+) -> Result<Dot> {
+    let head = tables.head()?;
+    let origin = head.origin;
+    let dot = Dot { origin, seq: Seq(head.knowledge.get(origin).0 + 1) };
+    let hash = value.hash(key);
+    tables.put_event(&StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;
+    put_dot(tables, dot, key, hash)?;
+    put_arrival(tables, &head, (key, hash, dot), wall_ms)?;
+    Ok(dot)
+}
+
+/// Takes in what another replica admitted. A dot is taken only if the one before it is here, so that a server's
+/// Knowledge stays one prefix per Origin.
+pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wall_ms: u64) -> Result<Merged> {
+    let Incoming { dot, key, body } = incoming;
+    let head = tables.head()?;
+    let last = head.knowledge.get(dot.origin).0;
+    if dot.seq.0 <= last {
+        return Ok(Merged::Known);
+    }
+    if dot.seq.0 != last + 1 {
+        return Ok(Merged::Gap);
+    }
+    let hash = match body {
+        Body::Whole(value) => value.hash(key),
+        Body::Alias(hash) => hash,
+    };
+    if add_dot(tables, key, hash, dot)? {
+        put_dot(tables, dot, key, hash)?;
+        return Ok(Merged::Alias);
+    }
+    let Body::Whole(value) = body else { return Ok(Merged::NeedsWhole) };
+    let merged = put_value(tables, StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;
+    put_dot(tables, dot, key, hash)?;
+    put_arrival(tables, &head, (key, hash, dot), wall_ms)?;
+    Ok(merged)
+}
+
+/// Adds a dot to a known value; false if the value is not here.
+fn add_dot(tables: &mut (impl TablesMut + ?Sized), key: EventKey, hash: ValueHash, dot: Dot) -> Result<bool> {
+    let Some(known) = tables.find(key, hash)? else { return Ok(false) };
+    let mut dots = known.dots.clone();
+    dots.push(dot);
+    dots.sort_unstable();
+    let data = known.value.data.to_vec();
+    let value = Value { data: &data, ..known.value };
+    let clash = known.clash;
+    tables.put_event(&StoredEvent { key, hash, value, dots, clash })?;
+    Ok(true)
+}
+
+/// Puts a value that is not here yet: the smaller one holds the key.
+fn put_value(tables: &mut (impl TablesMut + ?Sized), mut new: StoredEvent<'_>) -> Result<Merged> {
+    let Some(held) = tables.event(new.key)? else {
+        tables.put_event(&new)?;
+        return Ok(Merged::New);
+    };
+    if held.value < new.value {
+        new.clash = true;
+        tables.put_event(&new)?;
+        return Ok(Merged::Loser);
+    }
+    let data = held.value.data.to_vec();
+    let (hash, dots) = (held.hash, held.dots.clone());
+    let value = Value { data: &data, ..held.value };
+    tables.put_event(&StoredEvent { key: new.key, hash, value, dots, clash: true })?;
+    tables.put_event(&new)?;
+    Ok(Merged::New)
+}
+
+fn put_dot(tables: &mut (impl TablesMut + ?Sized), dot: Dot, key: EventKey, hash: ValueHash) -> Result<()> {
+    let before = sum_before(tables, dot.origin, dot.seq)?;
+    tables.put_dot(dot, DotRow { key, hash, sum: before.plus(Sum::of(dot.seq, key, hash)) })
+}
+
+fn sum_before(tables: &(impl Tables + ?Sized), origin: Origin, seq: Seq) -> Result<Sum> {
+    if seq.0 <= 1 {
+        return Ok(Sum::ZERO);
+    }
+    let before = Dot { origin, seq: Seq(seq.0 - 1) };
+    let row = tables.dot(before)?.ok_or_else(|| TableError::Corrupt {
+        table: "dots",
+        row: before.to_string(),
+        reason: "a dot before the last one is missing",
+    })?;
+    Ok(row.sum)
+}
+
+fn put_arrival(
+    tables: &mut (impl TablesMut + ?Sized),
+    head: &Head,
+    (key, hash, dot): (EventKey, ValueHash, Dot),
+    wall_ms: u64,
+) -> Result<()> {
+    let wall_ms = wall_ms.max(head.wall_ms);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&head.check).update(&key.0).update(&hash.0);
+    hasher.update(&dot.origin.0).update(&dot.seq.0.to_be_bytes()).update(&wall_ms.to_be_bytes());
+    let mut check = [0; 8];
+    hasher.finalize_xof().fill(&mut check);
+    tables.put_arrival(Arrival(head.arrivals + 1), ArrivalRow { key, hash, dot, wall_ms, check })
+}

@@ -1,0 +1,84 @@
+//! Every maximum in one place. What an operator may set is a field of [`Limits`]; what formats depend on is a constant.
+
+/// The longest key that the tables of the storage engine take, in bytes.
+pub const TABLE_KEY_BYTES_MAX: usize = 511;
+/// The longest encoded aggregate key, in bytes; an event key follows it in the tables of views.
+pub const AGGREGATE_KEY_BYTES_MAX: usize = 400;
+/// A server's version vector is written in two terms per Origin, cut at the last multiple of this.
+pub const VV_CUT: u64 = 4096;
+/// Origins that one Root may know.
+pub const ORIGINS_MAX: usize = 65_536;
+/// Pins up to this size travel inside their cursor, in bytes.
+pub const PIN_BYTES_MAX: usize = 2048;
+
+/// Items on a page of a view when the caller names no limit.
+pub const PAGE_ITEMS_DEFAULT: usize = 100;
+
+const _: () =
+    assert!(AGGREGATE_KEY_BYTES_MAX + 16 <= TABLE_KEY_BYTES_MAX, "an event key follows an aggregate key");
+
+/// The maxima that an operator may set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// One event's data, in bytes.
+    pub event_bytes_max: usize,
+    /// A request's body as sent, in bytes.
+    pub request_body_bytes_max: usize,
+    /// A request's body after decompression, in bytes.
+    pub request_inflated_bytes_max: usize,
+    /// Events in one request.
+    pub request_events_max: usize,
+    /// How far ahead of the wall clock an instant may be at admission, in milliseconds.
+    pub future_ms_max: u32,
+    /// Events that may wait for a Root's writer.
+    pub queue_events_max: u32,
+    /// Events after which a commit takes no further request.
+    pub commit_events_max: usize,
+    /// A request's URL, in bytes.
+    pub uri_bytes_max: usize,
+    /// Connections at one time.
+    pub connections_max: usize,
+    /// How long a request's head may take, in milliseconds.
+    pub header_ms_max: u64,
+    /// How long a request's body may take, in milliseconds.
+    pub body_ms_max: u64,
+    /// How long requests in flight may take when the server stops, in milliseconds.
+    pub drain_ms_max: u64,
+    /// Events on a page of the feed when the caller names no limit.
+    pub page_events_default: usize,
+    /// Events on a page of the feed at most; also items on a page of a view.
+    pub page_events_max: usize,
+    /// Bytes of a page of the feed when the caller names no limit.
+    pub page_bytes_default: usize,
+    /// Bytes of a page of the feed at most.
+    pub page_bytes_max: usize,
+    /// From so many loaded plugin libraries on every load warns, because none is ever unloaded.
+    pub generations_warn: u32,
+    /// Plugin libraries that may be loaded in one run.
+    pub generations_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            event_bytes_max: 1 << 20,
+            request_body_bytes_max: 8 << 20,
+            request_inflated_bytes_max: 32 << 20,
+            request_events_max: 10_000,
+            future_ms_max: 60_000,
+            queue_events_max: 100_000,
+            commit_events_max: 20_000,
+            uri_bytes_max: 16 << 10,
+            connections_max: 10_000,
+            header_ms_max: 5_000,
+            body_ms_max: 8_000,
+            drain_ms_max: 5_000,
+            page_events_default: 1_000,
+            page_events_max: 10_000,
+            page_bytes_default: 1 << 20,
+            page_bytes_max: 16 << 20,
+            generations_warn: 64,
+            generations_max: 1_024,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! A host: the data directory, the plugins, the Roots, and the server that puts them on the network.
+//!
+//! The binary is this type with a command line; a program of its own uses it with plugins linked in
+//! ([`Host::builder`]), and gets the same server.
+
+use crate::admit::Desk;
+use crate::config::Config;
+use crate::core::limits::Limits;
+use crate::http::{BindError, Drained, Server, Settings};
+use crate::plugin::load_error::Cause;
+use crate::plugin::probe::Probe;
+use crate::plugin::{Catalog, LoadError, Registry, Reloaded, RootCatalog, registry};
+use crate::problem::{Code, Problem};
+use crate::root::Root;
+use crate::service::Front;
+use crate::store::{DataLock, LockError};
+use crate::views::Computes;
+use crate::wall::{SystemWall, Wall};
+use arc_swap::ArcSwap;
+use laterbase_plugin::StaticPlugin;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a host is opened with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data directory; made if it is not there.
+    pub data: PathBuf,
+    /// Folders of plugin libraries, in which every file must be one.
+    pub folders: Vec<PathBuf>,
+    /// A folder whose libraries are loaded if they are plugins, and passed over if not.
+    pub default_folder: Option<PathBuf>,
+    /// The program that tries a library in a process of its own before the host opens it; none: nothing is tried.
+    pub probe: Option<PathBuf>,
+    /// What the configuration file says.
+    pub config: Config,
+    /// The wall clock.
+    pub wall: Arc<dyn Wall>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            folders: Vec::new(),
+            default_folder: None,
+            probe: None,
+            config: Config::default(),
+            wall: Arc::new(SystemWall),
+        }
+    }
+}
+
+/// Why a host cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the data directory.
+    #[error(transparent)]
+    InUse(LockError),
+    /// The data directory cannot be made or read.
+    #[error("the data directory {}: {source}", path.display())]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A plugin folder cannot be read, or a plugin that is linked in cannot be used.
+    #[error(transparent)]
+    Plugin(#[from] LoadError),
+}
+
+/// Builds a [`Host`] in a program of one's own.
+#[derive(Debug, Default)]
+pub struct Builder {
+    options: Options,
+    plugins: Vec<StaticPlugin>,
+}
+
+impl Builder {
+    /// Keeps the data in `folder`.
+    #[must_use]
+    pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.options.data = folder.into();
+        self
+    }
+
+    /// Adds a plugin that is linked into the program.
+    #[must_use]
+    pub fn plugin(mut self, plugin: StaticPlugin) -> Self {
+        self.plugins.push(plugin);
+        self
+    }
+
+    /// Sets everything else.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Opens the data directory and loads the plugins.
+    pub fn open(self) -> Result<Host, OpenError> {
+        Host::start(self.options, self.plugins)
+    }
+}
+
+/// An open host.
+#[derive(Debug)]
+pub struct Host {
+    data: PathBuf,
+    desk: Desk,
+    registry: Registry,
+    roots: ArcSwap<BTreeMap<String, Arc<Root>>>,
+    config: Config,
+    _lock: DataLock,
+}
+
+impl Host {
+    /// A host to be put together.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Opens the data directory and loads the plugins of the folders.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        Self::start(options, Vec::new())
+    }
+
+    fn start(options: Options, plugins: Vec<StaticPlugin>) -> Result<Self, OpenError> {
+        let data = options.data.clone();
+        let failed = |source| OpenError::Data { path: data.clone(), source };
+        std::fs::create_dir_all(&data).map_err(failed)?;
+        let lock = DataLock::take(&data).map_err(OpenError::InUse)?;
+        let limits = options.config.limits();
+        let host = Self {
+            desk: Desk { limits: Arc::new(limits.clone()), wall: Arc::clone(&options.wall) },
+            registry: Registry::new(registry_options(&options, &limits, !plugins.is_empty())),
+            roots: ArcSwap::default(),
+            config: options.config.clone(),
+            _lock: lock,
+            data: data.clone(),
+        };
+        host.roots_on_disk().map_err(failed)?;
+        for plugin in plugins {
+            host.registry.add_static(plugin)?;
+        }
+        host.load_folders(&options)?;
+        Ok(host)
+    }
+
+    fn load_folders(&self, options: &Options) -> Result<(), OpenError> {
+        let named = options.folders.iter().map(|folder| (folder.as_path(), true));
+        let default = options.default_folder.iter().map(|folder| (folder.as_path(), false));
+        for (folder, named) in named.chain(default) {
+            // At the start nothing serves yet: views are built when they are first asked or in the background.
+            self.registry.load_folder(folder, named, self.desk.wall.now(), &mut |_| Ok(()))?;
+        }
+        self.adopt();
+        for status in self.registry.status() {
+            match (&status.name, &status.error) {
+                (Some(name), None) => tracing::info!(plugin = name, version = status.version, "loaded"),
+                (_, Some(fault)) => {
+                    tracing::error!(file = ?status.file, code = fault.code, "{}", fault.detail)
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the Roots that have files; they are opened at their first use.
+    fn roots_on_disk(&self) -> std::io::Result<()> {
+        let folder = self.data.join("roots");
+        if !folder.exists() {
+            return Ok(());
+        }
+        let mut roots = BTreeMap::new();
+        for found in std::fs::read_dir(folder)? {
+            if let Ok(name) = found?.file_name().into_string() {
+                roots.insert(name.clone(), Arc::new(self.new_root(&name)));
+            }
+        }
+        self.roots.store(Arc::new(roots));
+        Ok(())
+    }
+
+    fn new_root(&self, name: &str) -> Root {
+        Root::new(name, self.data.join("roots").join(name), self.desk.clone())
+    }
+
+    /// Adds the Roots that `catalog` declares to those that there are.
+    fn add_roots(&self, catalog: &Catalog) {
+        let missing = |roots: &BTreeMap<_, _>| catalog.roots().any(|root| !roots.contains_key(root.name()));
+        if !missing(&self.roots.load()) {
+            return;
+        }
+        self.roots.rcu(|roots| {
+            let mut roots = BTreeMap::clone(roots);
+            for root in catalog.roots() {
+                let name = root.name();
+                roots.entry(name.to_owned()).or_insert_with(|| Arc::new(self.new_root(name)));
+            }
+            roots
+        });
+    }
+
+    /// Takes the address to listen on.
+    pub async fn bind(self: &Arc<Self>, listen: SocketAddr) -> Result<Bound, BindError> {
+        crate::metering::start();
+        let limits = self.limits();
+        let settings = Settings {
+            body_bytes_max: limits.request_body_bytes_max,
+            inflated_bytes_max: limits.request_inflated_bytes_max,
+            uri_bytes_max: limits.uri_bytes_max,
+            connections_max: limits.connections_max,
+            header_timeout: Duration::from_millis(limits.header_ms_max),
+            body_timeout: Duration::from_millis(limits.body_ms_max),
+            drain_timeout: Duration::from_millis(limits.drain_ms_max),
+            page_events_max: limits.page_events_max,
+            page_bytes_max: limits.page_bytes_max,
+            origins: self.config.http.origins.clone(),
+            ..Settings::default()
+        };
+        Ok(Bound { server: Server::bind(listen, settings).await?, host: Arc::clone(self) })
+    }
+
+    /// Every maximum in force.
+    pub fn limits(&self) -> &Limits {
+        &self.desk.limits
+    }
+
+    /// The plugins.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// All Roots, declared or with files, with what plugins offer to them.
+    pub fn roots(&self) -> Vec<(Arc<Root>, Arc<RootCatalog>)> {
+        let catalog = self.registry.catalog();
+        self.roots.load().values().map(|root| (Arc::clone(root), offered(&catalog, root.name()))).collect()
+    }
+
+    /// The Root `name` with what plugins offer to it.
+    pub fn root(&self, name: &str) -> Result<(Arc<Root>, Arc<RootCatalog>), Problem> {
+        let catalog = self.registry.catalog();
+        if let Some(root) = self.roots.load().get(name) {
+            return Ok((Arc::clone(root), offered(&catalog, name)));
+        }
+        let declared: Vec<String> = self.roots.load().keys().cloned().collect();
+        let listed = if declared.is_empty() { "none".to_owned() } else { declared.join(", ") };
+        let detail = format!("no plugin declares the root {name:?}; there are: {listed}");
+        Err(Problem::new(Code::UnknownRoot, detail).with("roots", declared))
+    }
+
+    /// Replaces a plugin by what its file holds now. Blocks until the new generation serves all its views.
+    pub fn reload(&self, name: &str) -> Result<Reloaded, LoadError> {
+        let reloaded = self.registry.reload(name, self.desk.wall.now(), &mut |catalog| self.prepare(catalog));
+        if let Ok(reloaded) = &reloaded {
+            self.adopt();
+            tracing::info!(plugin = name, ?reloaded, "reloaded");
+        }
+        reloaded
+    }
+
+    /// Reads every plugin folder again, replaces what changed and loads what is new. Blocks.
+    pub fn reload_all(&self) {
+        let outcomes = self.registry.reload_all(self.desk.wall.now(), &mut |catalog| self.prepare(catalog));
+        self.adopt();
+        for (file, outcome) in outcomes {
+            match outcome {
+                Ok(reloaded) => tracing::info!(file = %file.display(), ?reloaded, "read again"),
+                Err(fault) => tracing::error!(file = %file.display(), code = fault.code().word(), "{fault}"),
+            }
+        }
+    }
+
+    /// Builds the views of a new catalog beside those that serve.
+    fn prepare(&self, catalog: &Arc<Catalog>) -> Result<(), Cause> {
+        self.add_roots(catalog);
+        for offered in catalog.roots() {
+            let Some(root) = self.roots.load().get(offered.name()).cloned() else { continue };
+            if let Some(opened) = root.opened().map_err(|fault| Cause::from(fault.detail))? {
+                let plugins: Arc<dyn Computes> = Arc::clone(offered) as _;
+                opened.views.prepare(&plugins, &mut |_, _| {})?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the views of every open Root follow the catalog in force.
+    fn adopt(&self) {
+        let catalog = self.registry.catalog();
+        self.add_roots(&catalog);
+        for root in self.roots.load().values() {
+            root.adopt(&offered(&catalog, root.name()));
+        }
+    }
+}
+
+/// A host that has its address and does not answer yet.
+#[derive(Debug)]
+pub struct Bound {
+    server: Server,
+    host: Arc<Host>,
+}
+
+impl Bound {
+    /// Where it listens; with port 0 asked for, the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Answers until `shutdown` ends, then lets requests in flight finish.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
+        self.server.serve(Arc::new(Front(self.host)), shutdown).await
+    }
+}
+
+/// What plugins offer to a Root; nothing if none claims it.
+fn offered(catalog: &Catalog, root: &str) -> Arc<RootCatalog> {
+    catalog.root(root).cloned().unwrap_or_default()
+}
+
+fn registry_options(options: &Options, limits: &Limits, linked: bool) -> registry::Options {
+    let configurations = options.config.plugin.iter();
+    registry::Options {
+        stage: options.data.join("stage"),
+        probe: options.probe.clone().map(Probe::new),
+        configurations: configurations.map(|(name, plugin)| (name.clone(), plugin.roots.clone())).collect(),
+        program: if linked { program_hash() } else { [0; 32] },
+        generations_warn: limits.generations_warn,
+        generations_max: limits.generations_max,
+    }
+}
+
+/// BLAKE3 of the running program: what linked-in plugins compute may change with it.
+fn program_hash() -> [u8; 32] {
+    let program = std::env::current_exe().and_then(std::fs::read);
+    program.map_or([0; 32], |bytes| *blake3::hash(&bytes).as_bytes())
+}

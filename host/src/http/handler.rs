@@ -1,0 +1,244 @@
+//! One request: parse, one call inward, status.
+
+use super::body::{self, Budget};
+use super::names::RootName;
+use super::reply::{self, Reply};
+use super::route::Route;
+use super::service::Service;
+use super::settings::Settings;
+use super::{openapi, query};
+use crate::admit::{self, Content};
+use crate::problem::{Code, Problem};
+use axum::body::Body;
+use axum::http::header::HeaderName;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+/// The longest `Idempotency-Key`, in bytes.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// What all requests of one server share.
+#[derive(Debug)]
+pub(super) struct Edge<S> {
+    /// The way inward.
+    pub(super) service: Arc<S>,
+    /// Limits.
+    pub(super) settings: Settings,
+    /// The memory for request bodies.
+    pub(super) budget: Budget,
+    /// Set once the server is told to stop: what comes after is refused.
+    pub(super) draining: AtomicBool,
+}
+
+/// Answers one request; never fails and never panics.
+pub(super) async fn answer<S: Service>(edge: Arc<Edge<S>>, request: Request<Body>) -> Reply {
+    let route = Route::parse(request.uri().path());
+    let pattern = route.as_ref().map_or("none", Route::pattern);
+    let reply = match contained(respond(&edge, route, request)).await {
+        Some(Ok(reply)) => reply,
+        Some(Err(problem)) => reply::problem(&problem),
+        None => {
+            tracing::error!(route = pattern, "a request's handler panicked");
+            let detail = "the server failed on this request; its log says where";
+            reply::problem(&Problem::new(Code::Internal, detail))
+        }
+    };
+    let status = reply.status().as_u16().to_string();
+    metrics::counter!("laterbase_http_requests_total", "route" => pattern, "status" => status).increment(1);
+    reply
+}
+
+/// The future's output, or none if it panicked: the connection and its other requests go on.
+async fn contained<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(move |context| {
+        // What a panic leaves behind is dropped with the future, which is not polled again.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+async fn respond<S: Service>(
+    edge: &Edge<S>,
+    route: Result<Route, Problem>,
+    request: Request<Body>,
+) -> Result<Reply, Problem> {
+    let route = route?;
+    let (parts, body) = request.into_parts();
+    check_length(edge.settings.uri_bytes_max, &route, &parts)?;
+    let methods = route.methods();
+    if parts.method == Method::OPTIONS {
+        return Ok(reply::options(methods.allow()));
+    }
+    if !methods.has(&parts.method) {
+        return Ok(reply::not_allowed(methods.allow()));
+    }
+    if edge.draining.load(Ordering::Acquire) && route != Route::Live {
+        return Err(Problem::new(Code::Draining, "the server is shutting down").retry_after(1));
+    }
+    let asked = parts.uri.query();
+    match route {
+        Route::Events(root) if parts.method == Method::POST => {
+            post_events(edge, root, asked, &parts.headers, body).await
+        }
+        Route::Events(root) => {
+            let query = query::feed(asked, &edge.settings)?;
+            edge.service.feed(root, query).await.map(ok)
+        }
+        Route::Changes(root) => post_changes(edge, root, asked, &parts.headers, body).await,
+        Route::View(root, view) => {
+            let query = query::view(asked, &edge.settings)?;
+            let answer = edge.service.view(root, view, query).await?;
+            Ok(reply::view(answer, &parts.headers))
+        }
+        Route::Reload(plugin) => {
+            let answer = edge.service.reload(plugin, query::reload(asked)?).await?;
+            let status = if answer.done { StatusCode::OK } else { StatusCode::ACCEPTED };
+            Ok(reply::json(status, answer.json))
+        }
+        route @ (Route::Root(_)
+        | Route::Live
+        | Route::Ready
+        | Route::Metrics
+        | Route::Roots
+        | Route::Plugins
+        | Route::OpenApi) => {
+            query::none(asked)?;
+            plain(edge, route).await
+        }
+    }
+}
+
+/// The routes that are asked without parameters.
+async fn plain<S: Service>(edge: &Edge<S>, route: Route) -> Result<Reply, Problem> {
+    match route {
+        Route::Root(root) => edge.service.root_info(root).await.map(ok),
+        Route::Ready => edge.service.ready().await.map(ok),
+        Route::Roots => edge.service.roots().await.map(ok),
+        Route::Plugins => edge.service.plugins().await.map(ok),
+        Route::Metrics => {
+            let text = edge.service.metrics().await?;
+            Ok(reply::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+        }
+        Route::OpenApi => Ok(ok(openapi::document())),
+        Route::Live => Ok(ok(Bytes::from_static(br#"{"live":true}"#))),
+        Route::Events(_) | Route::Changes(_) | Route::View(..) | Route::Reload(_) => {
+            unreachable!("routes with parameters are answered by their own functions")
+        }
+    }
+}
+
+fn ok(json: Bytes) -> Reply {
+    reply::json(StatusCode::OK, json)
+}
+
+async fn post_events<S: Service>(
+    edge: &Edge<S>,
+    root: RootName,
+    asked: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Reply, Problem> {
+    let query = query::admit(asked)?;
+    let content = content(query.format, headers)?;
+    let idempotency_key = idempotency_key(headers)?;
+    let received = body::receive(body, headers, &edge.settings, &edge.budget).await?;
+    let request =
+        admit::Request { body: received.bytes.clone(), content, atomic: query.atomic, idempotency_key };
+    let answer = edge.service.admit(root, request).await?;
+    Ok(reply::admitted(&answer, prefers_minimal(headers)))
+}
+
+async fn post_changes<S: Service>(
+    edge: &Edge<S>,
+    root: RootName,
+    asked: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Reply, Problem> {
+    query::none(asked)?;
+    if body::media_type(headers)?.as_deref() != Some("application/json") {
+        let detail = "the parameters are a JSON object: send Content-Type: application/json";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    let received = body::receive(body, headers, &edge.settings, &edge.budget).await?;
+    let query = query::changes(&received.bytes, &edge.settings)?;
+    edge.service.feed(root, query).await.map(ok)
+}
+
+/// How the body is written: the format named in the URL takes any Content-Type, otherwise it decides.
+fn content(format: Option<String>, headers: &HeaderMap) -> Result<Content, Problem> {
+    if let Some(name) = format {
+        let content_type = body::content_type(headers)?.unwrap_or_default().to_owned();
+        return Ok(Content::Format { name, content_type });
+    }
+    let detail = match body::media_type(headers)?.as_deref() {
+        Some("application/json") => return Ok(Content::Json),
+        Some("application/x-ndjson") => return Ok(Content::Ndjson),
+        Some("application/vnd.laterbase.events") => {
+            "binary frames are not read by this version: send application/json or application/x-ndjson"
+                .to_owned()
+        }
+        Some(other) => format!(
+            "the Content-Type {other:?} is not read here: \
+             send application/json, application/x-ndjson, or name a format with ?format="
+        ),
+        None => {
+            "there is no Content-Type: send application/json, application/x-ndjson, or ?format=".to_owned()
+        }
+    };
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(HeaderName::from_static("idempotency-key")).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let bytes = value.as_bytes();
+    let form = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&bytes.len())
+        && bytes.iter().all(u8::is_ascii_graphic)
+        && values.next().is_none();
+    if !form {
+        let detail = format!(
+            "Idempotency-Key is one text of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters without spaces"
+        );
+        return Err(Problem::new(Code::BadHeader, detail).with("header", "Idempotency-Key"));
+    }
+    Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// Whether `Prefer: return=minimal` is among the preferences; unknown ones are ignored, as RFC 7240 wants.
+fn prefers_minimal(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(HeaderName::from_static("prefer"))
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(|preference| preference.split(';').next()?.split_once('='))
+        .any(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("return") && value.trim().trim_matches('"') == "minimal"
+        })
+}
+
+/// A URL within its limit; where a version vector makes it long, there is another way to send it.
+fn check_length(bytes_max: usize, route: &Route, parts: &axum::http::request::Parts) -> Result<(), Problem> {
+    let bytes = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let feed = matches!(route, Route::Events(_)) && parts.method != Method::POST;
+    let (code, hint) = match feed {
+        true => (Code::VvTooLong, ": send the same parameters as JSON to POST /{root}/e/changes"),
+        false => (Code::UriTooLong, ""),
+    };
+    let detail = format!("the URL has {bytes} bytes, and {bytes_max} is the limit{hint}");
+    Err(Problem::new(code, detail).with("limit", bytes_max))
+}

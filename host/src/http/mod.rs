@@ -1,0 +1,29 @@
+//! HTTP: parse, one call inward, status. No logic of events, feeds or views lives here.
+//!
+//! ```text
+//! socket -> listener (cap, time-outs, drain) -> handler -> route, query, body -> Service -> reply -> socket
+//! ```
+//! Everything inward goes through the one trait in [`service`]; this module never sees a store, a plugin or a file.
+//! **Invariant**: a name that reaches the service has passed [`names`], and nothing was decoded to get it.
+
+pub mod names;
+pub mod service;
+pub mod settings;
+
+mod body;
+mod cors;
+mod guard;
+mod handler;
+mod listener;
+mod openapi;
+mod query;
+mod reply;
+mod route;
+
+#[cfg(test)]
+mod tests;
+
+pub use cors::OriginError;
+pub use listener::{BindError, Drained, Server};
+pub use service::Service;
+pub use settings::Settings;

@@ -1,0 +1,140 @@
+//! What goes back: JSON, problem+json, and the headers that belong to them.
+
+use super::service::ViewAnswer;
+use crate::admit;
+use crate::problem::{Code, Problem};
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, RETRY_AFTER,
+};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// An answer on its way out.
+pub(super) type Reply = Response<Body>;
+
+/// The header that says which preference was followed.
+pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// JSON that is true now and may be another the next time.
+pub(super) fn json(status: StatusCode, json: Bytes) -> Reply {
+    content(status, "application/json", json)
+}
+
+/// Bytes of a media type, never kept by caches between.
+pub(super) fn content(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Reply {
+    let mut reply = Reply::new(Body::from(bytes));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// The answer to OPTIONS that is no preflight.
+pub(super) fn options(allow: &'static str) -> Reply {
+    let mut reply = Reply::new(Body::empty());
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply
+}
+
+/// 405, with what the route does have.
+pub(super) fn not_allowed(allow: &'static str) -> Reply {
+    let detail = format!("this route has {allow}");
+    let mut reply = problem(&Problem::new(Code::MethodNotAllowed, detail));
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply
+}
+
+/// The answer to a POST of events: 201 if anything was written, else 200.
+pub(super) fn admitted(answer: &admit::Answer, minimal: bool) -> Reply {
+    #[derive(Serialize)]
+    struct Minimal<'a> {
+        written: usize,
+        duplicate: usize,
+        rejected: usize,
+        vv: &'a str,
+        now: &'a str,
+    }
+    let status = if answer.written > 0 { StatusCode::CREATED } else { StatusCode::OK };
+    if !minimal {
+        return json(status, bytes_of(answer));
+    }
+    let admit::Answer { written, duplicate, rejected, vv, now, .. } = answer;
+    let short =
+        Minimal { written: *written, duplicate: *duplicate, rejected: *rejected, vv: vv.as_str(), now };
+    let mut reply = json(status, bytes_of(&short));
+    reply.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));
+    reply
+}
+
+/// The answer of a View: 304 without a body if the caller names it in `If-None-Match`.
+pub(super) fn view(answer: ViewAnswer, request: &HeaderMap) -> Reply {
+    let quoted = format!("\"{}\"", answer.etag);
+    let known = request
+        .get_all(axum::http::header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == quoted);
+    let mut reply = if known {
+        let mut reply = Reply::new(Body::empty());
+        *reply.status_mut() = StatusCode::NOT_MODIFIED;
+        reply
+    } else {
+        json(StatusCode::OK, answer.json)
+    };
+    let etag = HeaderValue::from_str(&quoted).expect("an etag is visible ASCII");
+    reply.headers_mut().insert(ETAG, etag);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    reply
+}
+
+/// An error as RFC 9457 problem+json.
+pub(super) fn problem(problem: &Problem) -> Reply {
+    let status = StatusCode::from_u16(problem.code.status()).expect("every code has a status");
+    let mut reply = content(status, "application/problem+json", problem_bytes(problem));
+    let headers = reply.headers_mut();
+    if let Some(seconds) = problem.retry_after_s {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if problem.code == Code::UnsupportedMediaType {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
+    }
+    if leaves_body_unread(problem.code) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
+/// Whether the rest of the request is not worth reading, so that the connection ends with the answer.
+fn leaves_body_unread(code: Code) -> bool {
+    [Code::BodyTimeout, Code::BodyTooLarge, Code::UriTooLong, Code::VvTooLong, Code::Draining].contains(&code)
+}
+
+/// The problem+json object as bytes.
+pub(super) fn problem_bytes(problem: &Problem) -> Bytes {
+    bytes_of(&problem_members(problem))
+}
+
+/// The members of the problem object; an error's own members cannot replace the standard ones.
+fn problem_members(problem: &Problem) -> Map<String, Value> {
+    let mut members = Map::new();
+    let word = problem.code.word();
+    members.insert("type".to_owned(), format!("urn:laterbase:problem:{word}").into());
+    members.insert("title".to_owned(), problem.code.meaning().into());
+    members.insert("status".to_owned(), problem.code.status().into());
+    members.insert("detail".to_owned(), problem.detail.as_str().into());
+    members.insert("code".to_owned(), word.into());
+    for (name, value) in &problem.members {
+        members.entry(name.as_str()).or_insert_with(|| value.clone());
+    }
+    members
+}
+
+fn bytes_of(value: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(value).expect("answers have text keys and no failing serialisers"))
+}

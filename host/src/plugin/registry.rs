@@ -1,0 +1,440 @@
+//! Which plugins serve, and their replacement while the host runs.
+//!
+//! ```text
+//! read twice -> elf -> [unchanged?] -> private copy -> probe -> dlopen -> configure every Root
+//!   -> new Catalog beside the old -> views prepared -> swap (one pointer) -> the old one drains as its last Arc goes
+//! ```
+//! Any failure before the swap leaves everything as it was and is kept for [`Registry::status`]. Replacements run one
+//! after the other, so each builds on the Catalog that it replaces; readers take no lock. Plugins keep the order in
+//! which they first came: where two want one name, the later one is refused, whichever is reloaded.
+
+use super::catalog::Catalog;
+use super::instance::Instance;
+use super::load_error::{Cause, LoadError};
+use super::loader;
+use super::module::{Configuration, Module};
+use super::probe::{self, Probe};
+use super::stage::{self, Candidate};
+use super::status::{Failure, Status};
+use crate::core::event::ValidTime;
+use arc_swap::ArcSwap;
+use laterbase_plugin::StaticPlugin;
+use laterbase_plugin::declare::Manifest;
+use laterbase_plugin::section::Section;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How plugins are loaded.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder of the private copies; made when it is first needed, emptied at the start. Nobody else may use it.
+    pub stage: PathBuf,
+    /// The program that tries plugins before the host does; none: they are not tried.
+    pub probe: Option<Probe>,
+    /// The configuration of each plugin by its declared name.
+    pub configurations: BTreeMap<String, Configuration>,
+    /// BLAKE3 of the program itself: stands for the library of a plugin that is linked into it.
+    pub program: [u8; 32],
+    /// From so many loaded libraries on every load warns, for none is ever unloaded.
+    pub generations_warn: u32,
+    /// So many libraries may be loaded.
+    pub generations_max: u32,
+}
+
+/// How the views of a new Catalog are prepared beside the old one's, before it takes over.
+pub type Prepare<'p> = &'p mut dyn FnMut(&Arc<Catalog>) -> Result<(), Cause>;
+
+/// What a reload came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    /// A new generation serves.
+    Swapped {
+        /// Its number.
+        generation: u32,
+    },
+    /// The file holds what already serves.
+    Unchanged {
+        /// The number of the serving generation.
+        generation: u32,
+    },
+}
+
+/// The plugins of a host.
+#[derive(Debug)]
+pub struct Registry {
+    options: Options,
+    catalog: ArcSwap<Catalog>,
+    /// Held for the whole of a replacement.
+    replacing: Mutex<()>,
+    state: Mutex<State>,
+    /// How many libraries were opened.
+    loaded: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order of precedence.
+    entries: Vec<Entry>,
+    /// Folders, and whether they were named.
+    folders: Vec<(PathBuf, bool)>,
+    /// The plugin whose next generation is being prepared.
+    reloading: Option<String>,
+}
+
+/// Shows a plugin as reloading until it is dropped, by a panic too.
+struct Reloading<'r>(&'r Registry);
+
+impl<'r> Reloading<'r> {
+    fn start(registry: &'r Registry, name: &str) -> Self {
+        registry.state().reloading = Some(name.to_owned());
+        Self(registry)
+    }
+}
+
+impl Drop for Reloading<'_> {
+    fn drop(&mut self) {
+        self.0.state().reloading = None;
+    }
+}
+
+/// A plugin, or a file that is none.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) name: Option<String>,
+    pub(super) file: Option<PathBuf>,
+    pub(super) serving: Option<Serving>,
+    pub(super) failure: Option<Failure>,
+}
+
+/// A generation that serves.
+#[derive(Debug, Clone)]
+pub(super) struct Serving {
+    pub(super) generation: u32,
+    pub(super) library: [u8; 32],
+    pub(super) manifest: Manifest,
+    pub(super) instances: Vec<Arc<Instance>>,
+}
+
+impl Registry {
+    /// No plugins yet. Private copies that a killed process left behind are removed.
+    pub fn new(options: Options) -> Self {
+        stage::clear(&options.stage);
+        Self {
+            options,
+            catalog: ArcSwap::default(),
+            replacing: Mutex::default(),
+            state: Mutex::default(),
+            loaded: AtomicU32::new(0),
+        }
+    }
+
+    /// What all plugins offer now. Whoever holds it goes on with it while another takes over.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Every plugin and every file that could not be loaded, by name, those without a name last.
+    pub fn status(&self) -> Vec<Status> {
+        let state = self.state();
+        let status =
+            |entry: &Entry| Status::new(entry, entry.name.is_some() && entry.name == state.reloading);
+        let mut all: Vec<Status> = state.entries.iter().map(status).collect();
+        all.sort_by(|a, b| (a.name.is_none(), &a.name, &a.file).cmp(&(b.name.is_none(), &b.name, &b.file)));
+        all
+    }
+
+    /// How many libraries were opened since the start; none is ever closed.
+    pub fn generations_loaded(&self) -> u32 {
+        self.loaded.load(Ordering::Relaxed)
+    }
+
+    /// Adds a plugin that is linked into the program, as generation 0.
+    pub fn add_static(&self, plugin: StaticPlugin) -> Result<(), LoadError> {
+        let _replacing = self.replacing();
+        let module = Module::new(plugin.module());
+        let manifest = module.manifest()?;
+        self.check_not_taken(&manifest.name, None)?;
+        let configuration = self.configuration(&manifest.name);
+        let library = self.options.program;
+        let instances = module.configure(&manifest, 0, library, configuration)?;
+        let name = Some(manifest.name.clone());
+        let serving = Some(Serving { generation: 0, library, manifest, instances });
+        self.swap_in(Entry { name, file: None, serving, failure: None }, &mut |_| Ok(()))
+    }
+
+    /// Loads the plugins of a folder, in the order of their file names. In a folder that was not `named` by anybody
+    /// (the program's own), only `*.so` files count, and those that are no plugins are skipped; in a named folder
+    /// everything counts but names that begin with a dot. Files that fail are shown by [`Self::status`]; the folder is
+    /// read again by [`Self::reload_all`].
+    pub fn load_folder(
+        &self,
+        folder: &Path,
+        named: bool,
+        now: ValidTime,
+        prepare: Prepare<'_>,
+    ) -> Result<(), LoadError> {
+        let _replacing = self.replacing();
+        let known = (folder.to_owned(), named);
+        {
+            let mut state = self.state();
+            if !state.folders.contains(&known) {
+                state.folders.push(known);
+            }
+        }
+        self.read_folder(folder, named, now, prepare)
+    }
+
+    /// Loads the plugin in one file, or replaces it if it came from there before.
+    pub fn load_file(
+        &self,
+        file: &Path,
+        now: ValidTime,
+        prepare: Prepare<'_>,
+    ) -> Result<Reloaded, LoadError> {
+        let _replacing = self.replacing();
+        self.replace(file, now, prepare)
+    }
+
+    /// Replaces the plugin `name` by what its file holds now. On any error the old generation goes on serving.
+    pub fn reload(&self, name: &str, now: ValidTime, prepare: Prepare<'_>) -> Result<Reloaded, LoadError> {
+        let _replacing = self.replacing();
+        let file = self.file_of(name)?;
+        let _reloading = Reloading::start(self, name);
+        self.replace(&file, now, prepare)
+    }
+
+    /// Reads every folder again: replaces what changed, loads what is new. The outcome for each file by itself; those
+    /// that were skipped are not in it.
+    pub fn reload_all(
+        &self,
+        now: ValidTime,
+        prepare: Prepare<'_>,
+    ) -> Vec<(PathBuf, Result<Reloaded, LoadError>)> {
+        let _replacing = self.replacing();
+        let (mut files, folders): (Vec<PathBuf>, _) = {
+            let state = self.state();
+            let files = state.entries.iter().filter_map(|entry| entry.file.clone()).collect();
+            (files, state.folders.clone())
+        };
+        let mut outcomes = Vec::new();
+        for (folder, named) in folders {
+            match list(&folder, named) {
+                Ok(listed) => {
+                    let fresh: Vec<_> = listed.into_iter().filter(|file| !files.contains(file)).collect();
+                    files.extend(fresh.into_iter().filter(|file| named || !is_foreign(file)));
+                }
+                Err(error) => outcomes.push((folder, Err(error))),
+            }
+        }
+        outcomes.extend(files.into_iter().map(|file| {
+            let outcome = self.replace(&file, now, prepare);
+            (file, outcome)
+        }));
+        outcomes
+    }
+
+    fn read_folder(
+        &self,
+        folder: &Path,
+        named: bool,
+        now: ValidTime,
+        prepare: Prepare<'_>,
+    ) -> Result<(), LoadError> {
+        for file in list(folder, named)? {
+            if named || !is_foreign(&file) {
+                // Kept in the file's entry, where the status shows it.
+                let _shown = self.replace(&file, now, prepare);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces or adds the plugin in `file`; keeps the reason if it fails.
+    fn replace(&self, file: &Path, now: ValidTime, prepare: Prepare<'_>) -> Result<Reloaded, LoadError> {
+        let mut name = None;
+        let result = self.try_replace(file, &mut name, prepare);
+        let mut state = self.state();
+        let at = state.entries.iter().position(|entry| entry.file.as_deref() == Some(file));
+        match (&result, at.and_then(|at| state.entries.get_mut(at))) {
+            (Ok(_), Some(entry)) => entry.failure = None,
+            (Ok(_), None) => unreachable!("a plugin that serves has an entry"),
+            (Err(LoadError::NotFound { .. }), Some(entry)) if entry.serving.is_none() => {
+                // A file that never became a plugin and is gone: nothing is left to tell.
+                state.entries.retain(|entry| entry.file.as_deref() != Some(file));
+            }
+            (Err(error), Some(entry)) => {
+                entry.failure = Some(Failure::new(error, now));
+                if entry.serving.is_none() && name.is_some() {
+                    entry.name = name;
+                }
+            }
+            (Err(error), None) => {
+                let failure = Some(Failure::new(error, now));
+                state.entries.push(Entry { name, file: Some(file.to_owned()), serving: None, failure });
+            }
+        }
+        result
+    }
+
+    /// `declared` is filled in with the name that the file tells, as soon as it is known.
+    fn try_replace(
+        &self,
+        file: &Path,
+        declared: &mut Option<String>,
+        prepare: Prepare<'_>,
+    ) -> Result<Reloaded, LoadError> {
+        let candidate = Candidate::read(file)?;
+        let live = self.entry_of(file).and_then(|entry| entry.serving);
+        if let Some(live) = live.as_ref().filter(|live| live.library == candidate.library) {
+            return Ok(Reloaded::Unchanged { generation: live.generation });
+        }
+        let section = candidate.check()?;
+        *declared = Some(section.name.clone());
+        if let Some(live) = live.as_ref().filter(|live| live.manifest.name != section.name) {
+            let (expected, found) = (live.manifest.name.clone(), section.name);
+            return Err(LoadError::NameMismatch { expected, found });
+        }
+        self.check_not_taken(&section.name, Some(file))?;
+        let generation = live.map_or(0, |live| live.generation) + 1;
+        let serving = self.load(&candidate, &section, generation)?;
+        let entry = Entry {
+            name: Some(section.name),
+            file: Some(file.to_owned()),
+            serving: Some(serving),
+            failure: None,
+        };
+        self.swap_in(entry, prepare)?;
+        Ok(Reloaded::Swapped { generation })
+    }
+
+    /// Opens and configures a library that was found to be a plugin for this host.
+    fn load(&self, candidate: &Candidate, section: &Section, generation: u32) -> Result<Serving, LoadError> {
+        let configuration = self.configuration(&section.name);
+        let copy = candidate.copy_into(&self.options.stage)?;
+        if let Some(probe) = &self.options.probe {
+            probe::run(probe, copy.path(), &section.entry, configuration)?;
+        }
+        self.count_load()?;
+        let module = Module::new(loader::open(copy.path(), &section.entry)?);
+        drop(copy);
+        let manifest = module.manifest()?;
+        if manifest.name != section.name || manifest.version != section.version {
+            return Err(LoadError::OtherSection {
+                section: format!("{} {}", section.name, section.version),
+                library: format!("{} {}", manifest.name, manifest.version),
+            });
+        }
+        if self.options.probe.is_none() {
+            module.self_check(&manifest.name)?;
+        }
+        let library = candidate.library;
+        let instances = module.configure(&manifest, generation, library, configuration)?;
+        Ok(Serving { generation, library, manifest, instances })
+    }
+
+    /// Counts a library that is about to be opened, against the budget.
+    fn count_load(&self) -> Result<(), LoadError> {
+        let (loaded, loaded_max) = (self.generations_loaded(), self.options.generations_max);
+        if loaded >= loaded_max {
+            return Err(LoadError::GenerationBudget { loaded, loaded_max });
+        }
+        let loaded = self.loaded.fetch_add(1, Ordering::Relaxed) + 1;
+        if loaded >= self.options.generations_warn {
+            tracing::warn!(
+                loaded,
+                loaded_max,
+                "many plugin libraries are loaded; restart the server some day"
+            );
+        }
+        Ok(())
+    }
+
+    /// Builds the Catalog with `entry` in the place of the one with its file (or behind all others), prepares its
+    /// views, and lets it take over.
+    fn swap_in(&self, entry: Entry, prepare: Prepare<'_>) -> Result<(), LoadError> {
+        let mut entries = self.state().entries.clone();
+        let same = |other: &Entry| entry.file.is_some() && other.file == entry.file;
+        // Built in an order in which only the newcomer can be the second owner of a name.
+        let others = entries.iter().filter(|other| !same(other)).chain([&entry]);
+        let instances =
+            others.filter_map(|entry| entry.serving.as_ref()).flat_map(|serving| &serving.instances);
+        let catalog = Arc::new(Catalog::build(instances)?);
+        prepare(&catalog).map_err(LoadError::ViewBuild)?;
+        match entries.iter_mut().find(|other| same(other)) {
+            Some(place) => *place = entry,
+            None => entries.push(entry),
+        }
+        let mut state = self.state();
+        state.entries = entries;
+        self.catalog.store(catalog);
+        Ok(())
+    }
+
+    /// An error if a plugin named `name` serves from elsewhere than `file`.
+    fn check_not_taken(&self, name: &str, file: Option<&Path>) -> Result<(), LoadError> {
+        let state = self.state();
+        let taken = |entry: &&Entry| {
+            entry.serving.is_some()
+                && entry.name.as_deref() == Some(name)
+                && (file.is_none() || entry.file.as_deref() != file)
+        };
+        let Some(owner) = state.entries.iter().find(taken) else { return Ok(()) };
+        let owner =
+            owner.file.as_ref().map_or("the program itself".to_owned(), |file| file.display().to_string());
+        Err(LoadError::PluginTaken { name: name.to_owned(), owner })
+    }
+
+    /// Where the plugin `name` came from.
+    fn file_of(&self, name: &str) -> Result<PathBuf, LoadError> {
+        let state = self.state();
+        let named = |entry: &&Entry| entry.name.as_deref() == Some(name);
+        let serving = |entry: &&Entry| entry.serving.is_some();
+        let mut entries = state.entries.iter().filter(named);
+        let entry = entries.clone().find(serving).or_else(|| entries.next());
+        let entry = entry.ok_or_else(|| LoadError::Unknown { name: name.to_owned() })?;
+        entry.file.clone().ok_or_else(|| LoadError::Static { name: name.to_owned() })
+    }
+
+    fn entry_of(&self, file: &Path) -> Option<Entry> {
+        self.state().entries.iter().find(|entry| entry.file.as_deref() == Some(file)).cloned()
+    }
+
+    fn configuration(&self, name: &str) -> &Configuration {
+        static NONE: Configuration = Configuration::new();
+        self.options.configurations.get(name).unwrap_or(&NONE)
+    }
+
+    fn replacing(&self) -> MutexGuard<'_, ()> {
+        // It guards no data that a panic could leave half changed.
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is one assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The files of a folder that may be plugins, by name.
+fn list(folder: &Path, named: bool) -> Result<Vec<PathBuf>, LoadError> {
+    let failed = |source| LoadError::Folder { folder: folder.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let library = file.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION);
+        if (named && !hidden) || library {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// True for a file that is readable but no plugin of anybody's.
+fn is_foreign(file: &Path) -> bool {
+    let checked = Candidate::read(file).and_then(|candidate| candidate.check());
+    matches!(checked, Err(LoadError::NoSection | LoadError::NotElf { .. } | LoadError::NotAFile { .. }))
+}

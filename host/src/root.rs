@@ -1,0 +1,183 @@
+//! One Root: its tables, its writer and its views, opened when they are first needed.
+//!
+//! A declared Root exists from the moment a plugin declares it; its files appear at its first write. Until then
+//! reads answer as from an empty Root. A Root whose files are there is opened at its first use, whether or not a
+//! plugin claims it.
+
+use crate::admit::{Admission, Answer, Desk, Door, Request};
+use crate::core::clock::Clock;
+use crate::core::event::{Origin, ValidTime};
+use crate::core::tables::TablesMut;
+use crate::feed::{self, Page};
+use crate::plugin::catalog::RootCatalog;
+use crate::problem::{Code, Problem};
+use crate::store::{LmdbStore, MemoryStore, Store};
+use crate::views::{Computes, Views};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How long a pin that is too big for its cursor is kept: 24 hours in milliseconds.
+const PIN_KEEP_MS: u64 = 24 * 3600 * 1000;
+
+/// One Root of a host.
+#[derive(Debug)]
+pub struct Root {
+    name: String,
+    folder: PathBuf,
+    desk: Desk,
+    /// What plugins offer; a Root that is opened later starts with it.
+    offered: ArcSwap<RootCatalog>,
+    clock: Arc<Mutex<Clock>>,
+    /// Set once the files are open.
+    opened: ArcSwapOption<Opened>,
+    /// Held while the files are being opened or made.
+    opening: Mutex<()>,
+}
+
+/// A Root whose files are open.
+#[derive(Debug)]
+pub struct Opened {
+    /// The tables.
+    pub store: Arc<dyn Store>,
+    /// The way in.
+    pub admission: Arc<Admission>,
+    /// The way out.
+    pub views: Arc<Views>,
+}
+
+impl Root {
+    /// The Root `name` with its files, if it has any, in `folder`.
+    pub fn new(name: &str, folder: PathBuf, desk: Desk) -> Self {
+        let (clock, _) = Clock::new(ValidTime::default(), desk.wall.now());
+        Self {
+            name: name.to_owned(),
+            folder,
+            clock: Arc::new(Mutex::new(clock)),
+            desk,
+            offered: ArcSwap::default(),
+            opened: ArcSwapOption::empty(),
+            opening: Mutex::new(()),
+        }
+    }
+
+    /// The Root's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The open Root; none if it has no files yet.
+    pub fn opened(&self) -> Result<Option<Arc<Opened>>, Problem> {
+        if let Some(opened) = self.opened.load_full() {
+            return Ok(Some(opened));
+        }
+        if self.folder.exists() { self.open().map(Some) } else { Ok(None) }
+    }
+
+    /// The open Root; its files are made if there are none.
+    pub fn open(&self) -> Result<Arc<Opened>, Problem> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = self.opened.load_full() {
+            return Ok(opened);
+        }
+        let opened = Arc::new(self.start()?);
+        self.opened.store(Some(Arc::clone(&opened)));
+        Ok(opened)
+    }
+
+    fn start(&self) -> Result<Opened, Problem> {
+        let mint = Origin(rand::random());
+        let store = LmdbStore::open(&self.folder.join("events"), mint).map_err(|fault| fault.problem())?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let head = store.read().and_then(|tables| tables.head()).map_err(|fault| fault.problem())?;
+        self.set_clock(head.clock_max);
+        let failed =
+            |fault: std::io::Error| Problem::new(Code::Storage, format!("root {}: {fault}", self.name));
+        let views = Arc::new(Views::open(&self.folder, Arc::clone(&store)));
+        let plugins: Arc<dyn Computes> = self.offered.load_full() as _;
+        views.adopt(&plugins);
+        let waked = Arc::downgrade(&views);
+        let wake = Box::new(move || {
+            if let Some(views) = waked.upgrade() {
+                views.wake();
+            }
+        });
+        let clock = Arc::clone(&self.clock);
+        let admission =
+            Admission::start(&self.name, Arc::clone(&store), clock, &self.desk, wake).map_err(failed)?;
+        Ok(Opened { store, admission: Arc::new(admission), views })
+    }
+
+    /// Goes on from the stamps that were given before the restart.
+    fn set_clock(&self, persisted: u64) {
+        let (clock, ahead) = Clock::new(ValidTime(persisted), self.desk.wall.now());
+        if ahead {
+            tracing::warn!(
+                root = self.name,
+                "the persisted clock is far ahead of the wall clock: ticking from the latter"
+            );
+            metrics::counter!("laterbase_clock_resets_total").increment(1);
+        }
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
+    }
+
+    /// Takes a request in.
+    pub async fn admit(&self, catalog: &Arc<RootCatalog>, request: Request) -> Result<Answer, Problem> {
+        self.desk.admit(catalog, &self.clock, self, request).await
+    }
+
+    /// One page of the feed as JSON. Blocks.
+    pub fn feed(&self, catalog: &RootCatalog, query: &feed::Query) -> Result<Vec<u8>, Problem> {
+        let Some(opened) = self.opened()? else {
+            return page(&MemoryStore::new(Origin([0; 8])), &self.name, query, catalog).map(Page::into_json);
+        };
+        let page = page(opened.store.as_ref(), &self.name, query, catalog)?;
+        if let Some(pin) = &page.keep_pin {
+            let now_ms = self.desk.wall.now().millis().cast_unsigned();
+            let mut keep = |tables: &mut dyn TablesMut| {
+                tables.put_pin(pin.name, &pin.bytes, now_ms, now_ms + PIN_KEEP_MS)
+            };
+            opened.store.commit(&mut keep).map_err(|fault| fault.problem())?;
+        }
+        Ok(page.into_json())
+    }
+
+    /// True if the Root has files.
+    pub fn is_stored(&self) -> bool {
+        self.opened.load().is_some() || self.folder.exists()
+    }
+
+    /// From now on the views follow what `catalog` offers.
+    pub fn adopt(&self, catalog: &Arc<RootCatalog>) {
+        self.offered.store(Arc::clone(catalog));
+        if let Some(opened) = self.opened.load_full() {
+            let plugins: Arc<dyn Computes> = Arc::clone(catalog) as _;
+            opened.views.adopt(&plugins);
+        }
+    }
+}
+
+fn page(store: &dyn Store, root: &str, query: &feed::Query, catalog: &RootCatalog) -> Result<Page, Problem> {
+    let tables = store.read().map_err(|fault| fault.problem())?;
+    feed::page(tables.as_ref(), root, query, catalog).map_err(|fault| fault.problem())
+}
+
+impl feed::TypeNames for RootCatalog {
+    fn name(&self, number: u32) -> Option<String> {
+        self.event_type(number).map(|declared| declared.name.clone())
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        self.type_named(name).map(|declared| declared.number)
+    }
+}
+
+impl Door for Root {
+    fn opened(&self) -> Result<Option<Arc<Admission>>, Problem> {
+        Ok(Self::opened(self)?.map(|opened| Arc::clone(&opened.admission)))
+    }
+
+    fn open(&self) -> Result<Arc<Admission>, Problem> {
+        Ok(Arc::clone(&Self::open(self)?.admission))
+    }
+}

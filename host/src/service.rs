@@ -1,0 +1,235 @@
+//! What the routes do: the host's side of the trait that `http` calls through.
+//!
+//! Reads of tables and calls into plugins may block, so they run on threads that may; one permit each keeps their
+//! number within the readers that the storage engine has room for.
+
+use crate::admit;
+use crate::core::event::ValidTime;
+use crate::core::knowledge::vv_of;
+use crate::feed;
+use crate::host::Host;
+use crate::http::names::{PluginName, RootName, ViewName};
+use crate::http::service::{FeedQuery, Known, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::plugin::catalog::RootCatalog;
+use crate::plugin::registry::Reloaded;
+use crate::problem::{Code, Problem};
+use crate::root::Root;
+use crate::views::{self, Bounds, Computes, PageQuery};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A host as the routes see it.
+#[derive(Debug)]
+pub(crate) struct Front(pub(crate) Arc<Host>);
+
+impl Service for Front {
+    async fn admit(&self, root: RootName, request: admit::Request) -> Result<admit::Answer, Problem> {
+        let (root, catalog) = self.0.root(root.as_str())?;
+        root.admit(&catalog, request).await
+    }
+
+    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {
+        let (root, catalog) = self.0.root(root.as_str())?;
+        let query = feed::Query {
+            vv: query.vv,
+            cursor: query.cursor,
+            limit: query.limit.unwrap_or(self.0.limits().page_events_default),
+            max_bytes: query.max_bytes.unwrap_or(self.0.limits().page_bytes_default),
+            from: query.from,
+            to: query.to,
+            types: query.type_.into_iter().collect(),
+        };
+        blocking(move || root.feed(&catalog, &query).map(Bytes::from)).await
+    }
+
+    async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {
+        let (root, catalog) = self.0.root(root.as_str())?;
+        blocking(move || answer(&root, &catalog, view.as_str(), query)).await
+    }
+
+    async fn root_info(&self, root: RootName) -> Result<Bytes, Problem> {
+        let (root, catalog) = self.0.root(root.as_str())?;
+        blocking(move || info(&root, &catalog).map(|info| info.to_string().into())).await
+    }
+
+    async fn roots(&self) -> Result<Bytes, Problem> {
+        let roots = self.0.roots();
+        let summaries = roots.iter().map(|(root, catalog)| {
+            let plugins: Vec<&str> =
+                catalog.instances().iter().map(|instance| instance.identity().plugin.as_str()).collect();
+            json!({"root": root.name(), "plugins": plugins, "stored": root.is_stored()})
+        });
+        Ok(json!({"roots": summaries.collect::<Vec<_>>()}).to_string().into())
+    }
+
+    async fn plugins(&self) -> Result<Bytes, Problem> {
+        let status = self.0.registry().status();
+        let loaded = self.0.registry().generations_loaded();
+        let body = json!({"plugins": status, "generations_loaded": loaded, "generations_max": self.0.limits().generations_max});
+        Ok(body.to_string().into())
+    }
+
+    async fn reload(&self, plugin: PluginName, wait: bool) -> Result<ReloadAnswer, Problem> {
+        let (host, name) = (Arc::clone(&self.0), plugin.as_str().to_owned());
+        if !self.0.registry().status().iter().any(|status| status.name.as_deref() == Some(plugin.as_str())) {
+            return Err(Problem::new(
+                Code::UnknownPlugin,
+                format!("no plugin {name:?} is loaded; see /_/plugins"),
+            ));
+        }
+        if wait {
+            return blocking(move || reload(&host, &name)).await;
+        }
+        let json = json!({"plugin": name, "state": "reloading"}).to_string().into();
+        // Its outcome is kept and shown by the list of plugins.
+        drop(tokio::task::spawn_blocking(move || reload(&host, &name)));
+        Ok(ReloadAnswer { done: false, json })
+    }
+
+    async fn ready(&self) -> Result<Bytes, Problem> {
+        Ok(json!({"status": "ready"}).to_string().into())
+    }
+
+    async fn metrics(&self) -> Result<Bytes, Problem> {
+        Ok(crate::metering::text().into())
+    }
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.unwrap_or_else(|fault| {
+        Err(Problem::new(Code::Storage, format!("the work for this answer failed: {fault}")))
+    })
+}
+
+fn reload(host: &Host, name: &str) -> Result<ReloadAnswer, Problem> {
+    let (state, generation) = match host.reload(name).map_err(|fault| fault.problem())? {
+        Reloaded::Swapped { generation } => ("reloaded", generation),
+        Reloaded::Unchanged { generation } => ("unchanged", generation),
+    };
+    let json = json!({"plugin": name, "state": state, "generation": generation}).to_string().into();
+    Ok(ReloadAnswer { done: true, json })
+}
+
+fn info(root: &Root, catalog: &RootCatalog) -> Result<Value, Problem> {
+    let types = catalog.types();
+    let types =
+        types.map(|known| json!({"number": known.number, "name": known.name, "version": known.version}));
+    let views: Vec<&str> = catalog.views().map(|view| view.declaration().name.as_str()).collect();
+    let reports: Vec<&str> = catalog.reports().map(|report| report.declaration().name.as_str()).collect();
+    let (events, origin, vv) = match root.opened()? {
+        None => (0, Value::Null, String::new()),
+        Some(opened) => {
+            let tables = opened.store.read().map_err(|fault| fault.problem())?;
+            let head = tables.head().map_err(|fault| fault.problem())?;
+            let vv = vv_of(tables.as_ref(), &head.knowledge).map_err(|fault| fault.problem())?;
+            (head.events, head.origin.to_string().into(), vv.to_string())
+        }
+    };
+    Ok(json!({
+        "root": root.name(), "events": events, "views": views, "reports": reports,
+        "types": types.collect::<Vec<_>>(), "formats": catalog.formats().collect::<Vec<_>>(),
+        "origin": origin, "vv": vv,
+    }))
+}
+
+fn answer(
+    root: &Root,
+    catalog: &Arc<RootCatalog>,
+    view: &str,
+    query: ViewQuery,
+) -> Result<ViewAnswer, Problem> {
+    if catalog.report(view).is_some() {
+        return Err(Problem::new(
+            Code::ReportUnavailable,
+            format!("{view} is a report, which this version does not run"),
+        ));
+    }
+    if catalog.view(view).is_none() {
+        let known: Vec<&str> = catalog.views().map(|view| view.declaration().name.as_str()).collect();
+        let listed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let detail = format!("root {} has no view {view:?}; there are: {listed}", root.name());
+        return Err(Problem::new(Code::UnknownView, detail).with("views", known));
+    }
+    let ms = |time: Option<ValidTime>| time.map(ValidTime::millis);
+    let known = query.known.map(|known| match known {
+        Known::At(time) => time.to_string(),
+        Known::Vv(text) => text,
+    });
+    let group = query.group.map(|parts| u32::try_from(parts).unwrap_or(u32::MAX));
+    let bounds = Bounds { at_ms: ms(query.at), from_ms: ms(query.from), to_ms: ms(query.to), known, group };
+    let plugins: Arc<dyn Computes> = Arc::clone(catalog) as _;
+    if !query.keys.is_empty() {
+        return one(root, &plugins, view, &query.keys, &bounds);
+    }
+    let limit = query.limit.unwrap_or(crate::core::limits::PAGE_ITEMS_DEFAULT);
+    let page = PageQuery { view: view.to_owned(), prefix: query.prefix, limit, cursor: query.cursor, bounds };
+    list(root, &plugins, &page)
+}
+
+fn one(
+    root: &Root,
+    plugins: &Arc<dyn Computes>,
+    view: &str,
+    keys: &[String],
+    bounds: &Bounds,
+) -> Result<ViewAnswer, Problem> {
+    let found = match root.opened()? {
+        Some(opened) => opened.views.one(plugins, view, keys, bounds).map_err(|fault| fault.problem())?,
+        None => None,
+    };
+    let Some(answer) = found else {
+        let detail = format!("no event within the bounds counts for {} in {view}", keys.join(", "));
+        return Err(Problem::new(Code::UnknownKey, detail));
+    };
+    let body = json_of(&[
+        ("key", key_of(&answer.key).to_string()),
+        ("value", answer.value.get().to_owned()),
+        ("events", answer.events.to_string()),
+        ("last", format!("\"{}\"", answer.last)),
+        ("incomplete", incomplete(&answer.incomplete)),
+    ]);
+    Ok(ViewAnswer { json: body.into(), etag: answer.etag() })
+}
+
+fn list(root: &Root, plugins: &Arc<dyn Computes>, query: &PageQuery) -> Result<ViewAnswer, Problem> {
+    let page = match root.opened()? {
+        Some(opened) => opened.views.page(plugins, query).map_err(|fault| fault.problem())?,
+        None => views::Page { items: Vec::new(), cursor: None, incomplete: Vec::new() },
+    };
+    let items: Vec<String> = page
+        .items
+        .iter()
+        .map(|item| {
+            json_of(&[("key", key_of(&item.key).to_string()), ("value", item.value.get().to_owned())])
+        })
+        .collect();
+    let mut members = vec![("items", format!("[{}]", items.join(",")))];
+    members.extend(page.cursor.as_ref().map(|cursor| ("cursor", format!("\"{cursor}\""))));
+    if !page.incomplete.is_empty() {
+        members.push(("incomplete", incomplete(&page.incomplete)));
+    }
+    Ok(ViewAnswer { json: json_of(&members).into(), etag: page.etag() })
+}
+
+/// An object of members whose values are JSON already.
+fn json_of(members: &[(&str, String)]) -> String {
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+fn incomplete(set_aside: &[views::SetAside]) -> String {
+    serde_json::to_string(set_aside).expect("keys and texts are JSON")
+}
+
+/// A single part as a text, several as an array.
+fn key_of(parts: &[String]) -> Value {
+    match parts {
+        [part] => part.as_str().into(),
+        parts => parts.to_vec().into(),
+    }
+}

@@ -1,0 +1,106 @@
+//! What a query of a View asks and answers.
+
+use super::bounds::Bounds;
+use super::computes::Revision;
+use crate::core::event::EventKey;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// An event that a Keyspace could not take. It is set aside, and answers say so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SetAside {
+    /// The event's key.
+    pub key: EventKey,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// One aggregate's answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The parts of its canonical key.
+    pub key: Vec<String>,
+    /// What the View renders, as JSON.
+    pub value: Box<RawValue>,
+    /// How many un-voided events within the bounds map to it; at least 1.
+    pub events: u64,
+    /// The last of them.
+    pub last: EventKey,
+    /// The first events within the bounds, by key, that the Keyspace could not take; at most 100.
+    pub incomplete: Vec<SetAside>,
+}
+
+/// A listing of a View.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageQuery {
+    /// The View's name.
+    pub view: String,
+    /// Keys start with these parts, the last of them a prefix of its part; empty for all.
+    pub prefix: Vec<String>,
+    /// How many items are wanted at most; taken as 1 if it is 0.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// Which events count.
+    pub bounds: Bounds,
+}
+
+/// One item of a page.
+#[derive(Debug)]
+pub struct Item {
+    /// The parts of its canonical key.
+    pub key: Vec<String>,
+    /// What the View renders, as JSON.
+    pub value: Box<RawValue>,
+}
+
+/// A page of a listing, in key order.
+#[derive(Debug)]
+pub struct Page {
+    /// The items; may be empty although more follow.
+    pub items: Vec<Item>,
+    /// Where the next page starts; none on the last page.
+    pub cursor: Option<String>,
+    /// The first events within the bounds, by key, that the Keyspace could not take; at most 100.
+    pub incomplete: Vec<SetAside>,
+}
+
+impl Answer {
+    /// Names this answer's content: equal if and only if the answer is, on every replica and after every restart.
+    /// 32 hex digits; the caller adds what tells its own representations apart.
+    pub fn etag(&self) -> String {
+        let mut parts = parts_of(&self.key);
+        parts.push(self.value.get().as_bytes().to_vec());
+        parts.push(self.events.to_be_bytes().to_vec());
+        parts.push(self.last.0.to_vec());
+        hash(parts, &self.incomplete)
+    }
+}
+
+impl Page {
+    /// Names this page's content: equal if and only if the page is, on every replica and after every restart.
+    /// 32 hex digits; the caller adds what tells its own representations apart.
+    pub fn etag(&self) -> String {
+        let mut parts = vec![self.cursor.clone().unwrap_or_default().into_bytes()];
+        for item in &self.items {
+            parts.extend(parts_of(&item.key));
+            parts.push(item.value.get().as_bytes().to_vec());
+        }
+        hash(parts, &self.incomplete)
+    }
+}
+
+fn parts_of(key: &[String]) -> Vec<Vec<u8>> {
+    std::iter::once(key.len().to_string().into_bytes())
+        .chain(key.iter().map(|part| part.as_bytes().to_vec()))
+        .collect()
+}
+
+fn hash(mut parts: Vec<Vec<u8>>, incomplete: &[SetAside]) -> String {
+    for event in incomplete {
+        parts.push(event.key.0.to_vec());
+        parts.push(event.reason.clone().into_bytes());
+    }
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    Revision::of(&parts).to_string()
+}

@@ -1,0 +1,122 @@
+//! What the view engine asks of a Root's plugins, as one narrow trait.
+//!
+//! The engine sees bytes and keys only; which library, generation or instance answers is not its business. That keeps
+//! the engine replaceable above this line and testable with a plugin of forty lines. Every call may be repeated, on
+//! any thread, and gives the same result each time: the revisions below stand for that.
+
+use crate::core::event::EventKey;
+use laterbase_plugin::EventRef;
+use std::fmt;
+
+/// Names one version of what a plugin computes; it is part of the names of the tables that hold the results.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub [u8; 16]);
+
+impl Revision {
+    /// The revision that covers all `parts`: their lengths are hashed too, so no two lists run into each other.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        let mut bytes = [0; 16];
+        hasher.finalize_xof().fill(&mut bytes);
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Revision({self})")
+    }
+}
+
+/// One Keyspace of the Root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyspaceInfo {
+    /// Its name, for people.
+    pub name: String,
+    /// Changes whenever `map` or what it is shown may give other results.
+    pub revision: Revision,
+    /// How many parts its aggregate keys have.
+    pub parts: usize,
+}
+
+/// One View of the Root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewInfo {
+    /// Its name, the last segment of its URL.
+    pub name: String,
+    /// The position of its Keyspace in [`Computes::keyspaces`].
+    pub keyspace: usize,
+    /// Changes whenever `fold` may give other results.
+    pub revision: Revision,
+    /// False for an Ordered view, which has no windows and no groups.
+    pub mergeable: bool,
+}
+
+/// An event in its type's newest version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upcast {
+    /// The event's key.
+    pub key: EventKey,
+    /// The number of its type.
+    pub type_number: u32,
+    /// The version that `data` is written in.
+    pub version: u32,
+    /// The user's bytes.
+    pub data: Vec<u8>,
+}
+
+/// Why a plugin did not compute something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// What kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The plugin says no: this event or text is not acceptable to it.
+    Refused,
+    /// The plugin's code is wrong: it panicked, or what it returned does not hold together.
+    Broken,
+}
+
+/// An aggregate key and the delta that one event adds to it.
+pub type Emission = (Vec<u8>, Vec<u8>);
+
+/// What a Root's plugins compute. Positions count from 0 in the lists that `keyspaces` and `views` return.
+pub trait Computes: Send + Sync {
+    /// The Root's name.
+    fn root(&self) -> &str;
+    /// The Keyspaces; the list never changes while this value lives.
+    fn keyspaces(&self) -> Vec<KeyspaceInfo>;
+    /// The Views; the list never changes while this value lives.
+    fn views(&self) -> Vec<ViewInfo>;
+    /// Changes whenever `upcast` or `retracts` may give other results for events that can retract others.
+    fn retractions_revision(&self) -> Revision;
+    /// Each event in its newest version, in order; none for a type that no Schema owns.
+    fn upcast(&self, events: &[EventRef<'_>]) -> Vec<Result<Option<Upcast>, Failure>>;
+    /// The keys that each event voids, in order.
+    fn retracts(&self, events: &[Upcast]) -> Vec<Result<Vec<EventKey>, Failure>>;
+    /// What each event adds to which aggregates, in order; nothing for types that the Keyspace does not take.
+    fn map(&self, keyspace: usize, events: &[Upcast]) -> Vec<Result<Vec<Emission>, Failure>>;
+    /// The canonical aggregate key for the parts that a user typed.
+    fn query_key(&self, keyspace: usize, typed: &[String]) -> Result<Vec<u8>, Failure>;
+    /// `state` (none: identity) with the deltas of a run in key order folded in.
+    fn fold(&self, view: usize, state: Option<&[u8]>, run: &[(EventKey, &[u8])]) -> Result<Vec<u8>, Failure>;
+    /// The state of the aggregate `key` as JSON.
+    fn render(&self, view: usize, key: &[u8], state: &[u8]) -> Result<Vec<u8>, Failure>;
+}

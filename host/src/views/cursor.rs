@@ -1,0 +1,89 @@
+//! The cursor of a paged view: where the next page starts, and of which query it is a page.
+//!
+//! It names no revision and no position inside a table, only the last aggregate key that was passed, so it goes on
+//! after a reload, a restart, and while events arrive. It is no secret and grants nothing; the checksum finds typing
+//! errors, the scope finds a cursor used with another query.
+//!
+//! Bytes, before base64url: version 1 (1), scope (8), aggregate key (1..), checksum (4: BLAKE3 of all before it).
+
+use super::bounds::Bounds;
+use super::computes::Revision;
+use super::error::ViewError;
+use data_encoding::BASE64URL_NOPAD;
+
+/// The first byte of a cursor.
+const VERSION: u8 = 1;
+/// No cursor that this server wrote is longer: a key of 400 bytes and 13 around it, in base64.
+const TEXT_BYTES_MAX: usize = 560;
+
+/// Names the query whose pages belong together: root, view, prefix and bounds, but not the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scope([u8; 8]);
+
+impl Scope {
+    /// The scope of a listing of `view` under the encoded `prefix`.
+    pub(super) fn new(root: &str, view: &str, prefix: &[u8], bounds: &Bounds) -> Self {
+        let hash = Revision::of(&[root.as_bytes(), view.as_bytes(), prefix, &bounds.canonical()]);
+        Self(*hash.0.first_chunk().expect("16 bytes hold 8"))
+    }
+}
+
+/// The cursor behind the aggregate `last`.
+pub(super) fn write(scope: Scope, last: &[u8]) -> String {
+    let mut bytes = vec![VERSION];
+    bytes.extend_from_slice(&scope.0);
+    bytes.extend_from_slice(last);
+    let check = checksum(&bytes);
+    bytes.extend_from_slice(&check);
+    BASE64URL_NOPAD.encode(&bytes)
+}
+
+/// The aggregate key in a cursor, if it belongs to `scope`.
+pub(super) fn read(scope: Scope, text: &str) -> Result<Vec<u8>, ViewError> {
+    let bytes = if text.len() > TEXT_BYTES_MAX { None } else { BASE64URL_NOPAD.decode(text.as_bytes()).ok() };
+    let bytes = bytes.ok_or(ViewError::BadCursor)?;
+    let (body, check) = bytes.split_last_chunk::<4>().ok_or(ViewError::BadCursor)?;
+    if *check != checksum(body) {
+        return Err(ViewError::BadCursor);
+    }
+    match body.split_first() {
+        Some((&VERSION, rest)) => match rest.split_first_chunk::<8>() {
+            Some((of, last)) if *of == scope.0 => Ok(last.to_vec()),
+            Some(_) => Err(ViewError::CursorMismatch),
+            None => Err(ViewError::BadCursor),
+        },
+        _ => Err(ViewError::BadCursor),
+    }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    *blake3::hash(bytes).as_bytes().first_chunk().expect("32 bytes hold 4")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a cursor is read back for its own query only; any changed or cut text is refused.
+    #[test]
+    fn a_cursor_belongs_to_one_query() {
+        let bounds = Bounds::default();
+        let scope = Scope::new("tally", "total", b"p", &bounds);
+        let text = write(scope, b"apple\0\x01\0\0");
+        assert_eq!(read(scope, &text).unwrap(), b"apple\0\x01\0\0");
+
+        let at = Bounds { at_ms: Some(1), ..bounds.clone() };
+        let others =
+            [("tally", "last", "p", &bounds), ("t", "allytotal", "p", &bounds), ("tally", "total", "p", &at)];
+        for (root, view, prefix, bounds) in others {
+            let other = Scope::new(root, view, prefix.as_bytes(), bounds);
+            assert!(matches!(read(other, &text), Err(ViewError::CursorMismatch)));
+        }
+        for end in 0..text.len() {
+            assert!(matches!(read(scope, &text[..end]), Err(ViewError::BadCursor)));
+        }
+        for garbage in ["", "%", "AAAA", "é", &"A".repeat(4000)] {
+            assert!(matches!(read(scope, garbage), Err(ViewError::BadCursor)));
+        }
+    }
+}

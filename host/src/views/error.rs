@@ -1,0 +1,140 @@
+//! Why a view was not answered or not built.
+
+use super::computes::{Failure, FailureKind};
+use crate::core::event::EventKey;
+use crate::core::tables::TableError;
+use crate::problem::{Code, Problem};
+use std::sync::Arc;
+
+/// Why a view was not answered or not built.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// No plugin of the root offers the view.
+    #[error("root {root} has no view {view}")]
+    UnknownView {
+        /// The root asked.
+        root: String,
+        /// The name asked for.
+        view: String,
+    },
+    /// A window or a group of an Ordered view.
+    #[error("view {view} is Ordered: `{parameter}` needs states that merge")]
+    NotMergeable {
+        /// The view asked for.
+        view: String,
+        /// The parameter that it cannot answer.
+        parameter: &'static str,
+    },
+    /// A parameter that this engine does not answer.
+    #[error("`{parameter}` is not answered by this version")]
+    Unavailable {
+        /// The parameter.
+        parameter: &'static str,
+    },
+    /// What the user typed is not a key of the view.
+    #[error("not a key of view {view}: {reason}")]
+    BadKey {
+        /// The view asked for.
+        view: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The cursor is not one that this server wrote.
+    #[error("the cursor is not one that this server wrote")]
+    BadCursor,
+    /// The cursor belongs to another query.
+    #[error("the cursor belongs to another root, view, prefix or other bounds")]
+    CursorMismatch,
+    /// The plugin's code failed on a call for this view.
+    #[error("view {view}: {failure}")]
+    Plugin {
+        /// The view asked for.
+        view: String,
+        /// How it failed.
+        #[source]
+        failure: Failure,
+    },
+    /// A new generation's Keyspace cannot be built.
+    #[error("keyspace {keyspace}: event {event}: {reason}")]
+    Build {
+        /// The Keyspace that fails.
+        keyspace: String,
+        /// The first event on which it fails.
+        event: EventKey,
+        /// How it fails.
+        reason: String,
+    },
+    /// The events or the derived rows cannot be read or written.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The derived environment cannot be opened.
+    #[error("derived environment: {step}")]
+    Open {
+        /// What was being done.
+        step: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The indexing that this read waited for failed.
+    #[error("indexing failed: {0}")]
+    Indexing(#[source] Arc<ViewError>),
+    /// The views are being closed.
+    #[error("the views of this root are closing")]
+    Closing,
+}
+
+impl ViewError {
+    /// The error as a user meets it.
+    pub fn problem(&self) -> Problem {
+        let code = match self {
+            Self::UnknownView { .. } => Code::UnknownView,
+            Self::NotMergeable { .. } => Code::ViewNotMergeable,
+            Self::Unavailable { .. } => Code::Unavailable,
+            Self::BadKey { .. } => Code::BadParameter,
+            Self::BadCursor => Code::BadCursor,
+            Self::CursorMismatch => Code::CursorMismatch,
+            Self::Plugin { .. } => Code::PluginFailed,
+            Self::Build { .. } => Code::ViewBuild,
+            Self::Table(error) => table_code(error),
+            Self::Open { .. } => Code::Storage,
+            Self::Indexing(source) => return source.problem(),
+            Self::Closing => Code::Draining,
+        };
+        let problem = Problem::new(code, self.to_string());
+        match self {
+            Self::NotMergeable { parameter, .. } | Self::Unavailable { parameter } => {
+                problem.with("parameter", *parameter)
+            }
+            Self::Build { keyspace, event, .. } => {
+                problem.with("keyspace", keyspace.as_str()).with("event", event.to_string())
+            }
+            Self::Closing => problem.retry_after(1),
+            Self::UnknownView { .. }
+            | Self::BadKey { .. }
+            | Self::BadCursor
+            | Self::CursorMismatch
+            | Self::Plugin { .. }
+            | Self::Table(_)
+            | Self::Open { .. }
+            | Self::Indexing(_) => problem,
+        }
+    }
+
+    /// What a failed call for `view` means: a no to what the user typed, or broken code.
+    pub(super) fn of_key(view: &str, failure: Failure) -> Self {
+        match failure.kind {
+            FailureKind::Refused => Self::BadKey { view: view.to_owned(), reason: failure.message },
+            FailureKind::Broken => Self::Plugin { view: view.to_owned(), failure },
+        }
+    }
+}
+
+fn table_code(error: &TableError) -> Code {
+    match error {
+        TableError::Corrupt { .. } => Code::Corrupt,
+        TableError::MapFull | TableError::Io(_) => Code::Storage,
+        TableError::DiskFull(_) => Code::DiskFull,
+        TableError::Poisoned => Code::RootClosed,
+    }
+}

@@ -1,9 +1,10 @@
 //! An event checked against the standard and brought into its one canonical form, in the same walk.
 //!
-//! The same event in another notation (other offset, decimals, order of members, URN or Digital Link, vocabulary URI
-//! or bare word, `1.0` or `1`) becomes the same bytes. `recordTime` is dropped: it says when some server stored the
-//! event, and this one knows its own. Lists whose order means nothing are sorted. Extensions stay as written, with
-//! the prefixes that they use in an `@context` of their own, so an event can be read, and its hash computed, alone.
+//! The same event in another notation (other offset, decimals, order of members, URN or Digital Link,
+//! vocabulary URI or bare word, `1.0` or `1`) becomes the same bytes. `recordTime` is dropped: it says when
+//! some server stored the event, and this one knows its own. Lists whose order means nothing are sorted.
+//! Extensions stay as written, with the prefixes that they use in an `@context` of their own, so an event can
+//! be read, and its hash computed, alone.
 //!
 //! Invariant: canonical bytes are canonical again, byte for byte. The first fault found is the answer.
 
@@ -338,7 +339,8 @@ fn rules(kind: EventKind, event: &Node<'_>) -> Result<(), Fault> {
     sensors(event).map_err(|fault| fault.within("/sensorElementList"))
 }
 
-/// Each report of a sensor says what it measured or what went wrong, and does not contradict the metadata beside it.
+/// Each report of a sensor says what it measured or what went wrong, and does not contradict the metadata
+/// beside it.
 fn sensors(event: &Node<'_>) -> Result<(), Fault> {
     let Some(Node::List(elements)) = event.get("sensorElementList") else { return Ok(()) };
     for (at, element) in elements.iter().enumerate() {

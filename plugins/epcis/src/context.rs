@@ -1,9 +1,9 @@
 //! Namespace prefixes: the part of a JSON-LD `@context` that the event hash needs, and no more.
 //!
 //! A context is read as a map of prefixes to namespaces; the addresses of contexts are never fetched. So
-//! `example:batch` becomes `{https://ns.example.com/}batch` in the hash. Only prefixes that the `@context` itself
-//! declares count: the reference implementation leaves `gs1:Temperature` as written unless `gs1` is declared there,
-//! although the standard context declares it, and the hash is what others compute.
+//! `example:batch` becomes `{https://ns.example.com/}batch` in the hash. Only prefixes that the `@context`
+//! itself declares count: the reference implementation leaves `gs1:Temperature` as written unless `gs1` is
+//! declared there, although the standard context declares it, and the hash is what others compute.
 
 use crate::json::{Fault, Members, Node};
 use std::borrow::Cow;
@@ -63,7 +63,8 @@ impl<'a> Context<'a> {
         Some((self.declared(prefix)?, local))
     }
 
-    /// The name of a member as it stands in the hash: `{namespace}name`, or as written without a declared prefix.
+    /// The name of a member as it stands in the hash: `{namespace}name`, or as written without a declared
+    /// prefix.
     pub fn label<'n>(&self, name: &'n str) -> Cow<'n, str> {
         match self.split(name) {
             Some((namespace, local)) => Cow::Owned(format!("{{{namespace}}}{local}")),
@@ -79,7 +80,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The `@context` with the declared prefixes that `tree` uses, in the order of their names; none if it uses none.
+    /// The `@context` with the declared prefixes that `tree` uses, in the order of their names; none if it
+    /// uses none.
     pub fn used_by(&self, tree: &Node<'a>) -> Option<Node<'a>> {
         let mut used = BTreeSet::new();
         if !self.is_empty() {
@@ -113,7 +115,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Refuses too many prefixes, and those whose expansion would itself be a compact URI, so that expanding is done after one step.
+    /// Refuses too many prefixes, and those whose expansion would itself be a compact URI, so that expanding
+    /// is done after one step.
     pub fn check(&self) -> Result<(), Fault> {
         if self.declared.len() > PREFIXES_MAX {
             return Err(Fault::new(format!("at most {PREFIXES_MAX} prefixes are wanted")));

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-/// More digits than this, written out, and a number is left as written: nobody measures that, and `1e999999999` must
-/// not fill the memory.
+/// More digits than this, written out, and a number is left as written: nobody measures that, and
+/// `1e999999999` must not fill the memory.
 const DIGITS_MAX: usize = 400;
 
-/// The canonical text of the decimal number `text`: no exponent, no plus, no zeros that say nothing, zero without a
-/// sign. None if `text` is no decimal number or too long written out.
+/// The canonical text of the decimal number `text`: no exponent, no plus, no zeros that say nothing, zero
+/// without a sign. None if `text` is no decimal number or too long written out.
 pub fn canonical(text: &str) -> Option<Cow<'_, str>> {
     let (negative, unsigned) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),

@@ -1,18 +1,19 @@
 //! The CBV 2.0 event hash: one text per event, whatever its notation, and the SHA-256 of it.
 //!
-//! The pre-hash text is `eventType=`, then the fields of [`ORDER`] in that order, then everything else sorted. Each
-//! field is its name, `=` and its canonical value; a list names itself once and then its elements, sorted; members
-//! of extensions are named `{namespace}name`. Values are trimmed and then written in one way: instants in UTC at
-//! milliseconds, numbers without idle zeros, vocabulary words as Web URIs, identifiers as Digital Links.
+//! The pre-hash text is `eventType=`, then the fields of `ORDER` in that order, then everything else sorted.
+//! Each field is its name, `=` and its canonical value; a list names itself once and then its elements,
+//! sorted; members of extensions are named `{namespace}name`. Values are trimmed and then written in one way:
+//! instants in UTC at milliseconds, numbers without idle zeros, vocabulary words as Web URIs, identifiers as
+//! Digital Links.
 //!
 //! `eventID`, `recordTime`, `errorDeclaration` and comments take no part: they say nothing of what happened.
 //!
-//! Where the text of the standard and the published test vectors differ, the vectors count, since they are what others
-//! compute: lists of business transactions, sources and destinations come sorted among the rest, behind the sensors,
-//! and their `type` stands first; a boolean is `True` or `False`.
+//! Where the text of the standard and the published test vectors differ, the vectors count, since they are
+//! what others compute: lists of business transactions, sources and destinations come sorted among the rest,
+//! behind the sensors, and their `type` stands first; a boolean is `True` or `False`.
 //!
-//! Keys of events depend on every byte of this text. It may gain fields that were refused before; nothing that it says
-//! today may change.
+//! Keys of events depend on every byte of this text. It may gain fields that were refused before; nothing
+//! that it says today may change.
 
 use crate::context::Context;
 use crate::json::{Members, Node};
@@ -287,10 +288,10 @@ impl Writer<'_> {
             .map(|(name, value)| (self.context.label(name), name.as_ref(), value))
     }
 
-    /// Whether members beside `fields` stay at the end of the object that holds them. The standard says that all
-    /// do. The reference implementation keeps those whose namespace ends in `/`, if they are not alone and nothing
-    /// beside them is called like an action; the others it writes behind the known fields, among the rest, under the
-    /// names around them.
+    /// Whether members beside `fields` stay at the end of the object that holds them. The standard says that
+    /// all do. The reference implementation keeps those whose namespace ends in `/`, if they are not alone
+    /// and nothing beside them is called like an action; the others it writes behind the known fields, among
+    /// the rest, under the names around them.
     fn keeps(&self, fields: &'static [Field], members: &Members<'_>) -> bool {
         let known = members.iter().filter(|(name, _)| fields.iter().any(|field| field.name == name)).count();
         let mut others = 0;

@@ -1,13 +1,15 @@
 //! Identifiers: EPC URNs and GS1 Digital Links in, one canonical Digital Link out.
 //!
 //! `urn:epc:id:sgtin:4012345.011111.9876`, `https://shop.example/gtin/4012345111118/ser/9876?17=261231` and
-//! `https://id.gs1.org/01/04012345111118/21/9876` name one thing, and views must not split it in three. The Digital
-//! Link is the canonical form because the way there is mechanical, while the way back needs GS1's table of company
-//! prefix lengths. The form is the one that the CBV event hash prescribes: host `id.gs1.org`, numeric application
-//! identifiers, no query, and only the finest level (a serial number without its lot).
+//! `https://id.gs1.org/01/04012345111118/21/9876` name one thing, and views must not split it in three. The
+//! Digital Link is the canonical form because the way there is mechanical, while the way back needs GS1's
+//! table of company prefix lengths. The form is the one that the CBV event hash prescribes: host
+//! `id.gs1.org`, numeric application identifiers, no query, and only the finest level (a serial number
+//! without its lot).
 //!
-//! Everything that is not such an identifier stays as written: other URNs (`bic`, `imovn`, `adi`, `usdod`…), other
-//! URLs, malformed ones. Check digits are computed for URNs, which carry none, and not judged in Digital Links.
+//! Everything that is not such an identifier stays as written: other URNs (`bic`, `imovn`, `adi`, `usdod`…),
+//! other URLs, malformed ones. Check digits are computed for URNs, which carry none, and not judged in
+//! Digital Links.
 
 use std::borrow::Cow;
 

@@ -1,11 +1,12 @@
-//! Instants: RFC 3339 texts in any offset and with any number of decimals, as milliseconds since 1970 and back.
+//! Instants: RFC 3339 texts in any offset and with any number of decimals, as milliseconds since 1970 and
+//! back.
 //!
-//! The CBV rule rounds half up at the fourth decimal, which no date library does on texts of unlimited precision, and
-//! the reading must never change, for keys depend on it: so it is written out here.
+//! The CBV rule rounds half up at the fourth decimal, which no date library does on texts of unlimited
+//! precision, and the reading must never change, for keys depend on it: so it is written out here.
 
-/// Milliseconds of the instant that `text` names (`2026-01-31T23:59:59.9995+13:00`), rounded half up at the fourth
-/// decimal. None if it is not a date and time of years 0000 to 9999 with `Z` or an offset; leap seconds are not
-/// taken.
+/// Milliseconds of the instant that `text` names (`2026-01-31T23:59:59.9995+13:00`), rounded half up at the
+/// fourth decimal. None if it is not a date and time of years 0000 to 9999 with `Z` or an offset; leap
+/// seconds are not taken.
 pub fn parse(text: &str) -> Option<i64> {
     let (date, rest) = text.split_at_checked(10)?;
     let [year, month, day] = fields(date, [(0, 4), (5, 2), (8, 2)], [(4, b'-'), (7, b'-')])?;

@@ -1,8 +1,8 @@
 //! Intake: a body in, one verdict per event out.
 //!
-//! Taken are a bare event, a list of events, an `EPCISDocument`, an `EPCISQueryDocument`, and NDJSON with one of these in
-//! each line. What is wrong with one event is that event's verdict, with a pointer into the body; a body that is
-//! not UTF-8, not JSON or a document without an event list is refused whole.
+//! Taken are a bare event, a list of events, an `EPCISDocument`, an `EPCISQueryDocument`, and NDJSON with one
+//! of these in each line. What is wrong with one event is that event's verdict, with a pointer into the body;
+//! a body that is not UTF-8, not JSON or a document without an event list is refused whole.
 
 use crate::canonical::canonical;
 use crate::context::Context;
@@ -69,8 +69,8 @@ fn value(text: &str, pointer: &str, verdicts: &mut Vec<Verdict>) -> Result<(), F
     Ok(())
 }
 
-/// Whether an object looks like a document. A look for the words first: most values are bare events, and reading
-/// their members twice would be waste.
+/// Whether an object looks like a document. A look for the words first: most values are bare events, and
+/// reading their members twice would be waste.
 fn is_document(text: &str) -> bool {
     let words = ["\"epcisBody\"", "\"EPCISDocument\"", "\"EPCISQueryDocument\""];
     words.iter().any(|word| text.contains(word)) && {

@@ -1,11 +1,11 @@
 //! JSON as a tree that keeps every digit of every number.
 //!
-//! `serde_json::Value` would do, but it reads numbers as `f64`: 20 digits of a quantity would come back as 17 others
-//! and the event's hash with them. Here a number is its text. The reading is `serde_json`'s own, one level at a
-//! time (`RawValue`), so texts and numbers are borrowed from the body.
+//! `serde_json::Value` would do, but it reads numbers as `f64`: 20 digits of a quantity would come back as 17
+//! others and the event's hash with them. Here a number is its text. The reading is `serde_json`'s own, one
+//! level at a time (`RawValue`), so texts and numbers are borrowed from the body.
 //!
-//! Invariants: names within an object are unique (a name given twice is refused, never guessed), and nothing is
-//! nested deeper than [`DEPTH_MAX`].
+//! Invariants: names within an object are unique (a name given twice is refused, never guessed), and nothing
+//! is nested deeper than [`DEPTH_MAX`].
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -170,7 +170,8 @@ fn object(text: &str, depth: usize) -> Result<Members<'_>, Fault> {
     read.into_iter().map(member).collect()
 }
 
-/// Refuses names that are given twice. Most objects have few members, where looking at each pair is the fastest.
+/// Refuses names that are given twice. Most objects have few members, where looking at each pair is the
+/// fastest.
 fn unique(members: &[(Cow<'_, str>, &RawValue)]) -> Result<(), Fault> {
     let mut names = members.iter().map(|(name, _)| name.as_ref());
     let mut seen = BTreeSet::new();

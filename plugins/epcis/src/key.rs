@@ -1,16 +1,17 @@
 //! The key rule: which key an event has. Final: a server that minted other keys would store old events again.
 //!
-//! Key bytes 0..8: the instant of `eventTime`, rounded half up to the millisecond, as NTP64. Key bytes 8..16, the
-//! tail: the first 8 bytes of the SHA-256 of
+//! Key bytes 0..8: the instant of `eventTime`, rounded half up to the millisecond, as NTP64. Key bytes 8..16,
+//! the tail: the first 8 bytes of the SHA-256 of
 //!
 //! - for an event: its pre-hash text (UTF-8), then the byte 00;
 //! - for an error declaration: the same pre-hash text, which the declaration shares with the event that it voids,
 //!   then the byte 01, then `declarationTime` in UTC at milliseconds, 24 bytes such as `2020-11-04T00:00:00.000Z`.
 //!
-//! The byte before the end keeps an event and its declaration apart, though standard and hash call them the same;
-//! the time keeps two declarations apart. No event has the input of a declaration: one ends with 00, the other with
-//! `Z`, and the time's length is fixed. So whoever sends an event, in whatever notation, through whatever replica,
-//! gives it the same key, and a declaration knows the key of what it voids without having seen it.
+//! The byte before the end keeps an event and its declaration apart, though standard and hash call them the
+//! same; the time keeps two declarations apart. No event has the input of a declaration: one ends with 00,
+//! the other with `Z`, and the time's length is fixed. So whoever sends an event, in whatever notation,
+//! through whatever replica, gives it the same key, and a declaration knows the key of what it voids without
+//! having seen it.
 
 use laterbase_plugin::{EventKey, ValidTime};
 use sha2::{Digest, Sha256};

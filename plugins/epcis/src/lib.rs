@@ -1,12 +1,12 @@
 //! GS1 EPCIS 2.0 for Laterbase: bodies of EPCIS events in, `last_seen` and `throughput` out.
 //!
-//! ```text
-//! body -> intake: json -> canonical (shape, context, words, ident, instant, decimal) -> hash -> key -> stored bytes
-//! stored bytes -> schema: admit, retracts        stored bytes -> views: last_seen, throughput
+//! ```text body -> intake: json -> canonical (shape, context, words, ident, instant, decimal) -> hash -> key
+//! -> stored bytes stored bytes -> schema: admit, retracts        stored bytes -> views: last_seen,
+//! throughput
 //! ```
 //!
-//! Everything here is a pure function of its arguments. The README states the promises: what is read, the key rule
-//! byte for byte, what the views answer.
+//! Everything here is a pure function of its arguments. The README states the promises: what is read, the key
+//! rule byte for byte, what the views answer.
 #![forbid(unsafe_code)]
 
 pub mod canonical;

@@ -17,8 +17,8 @@ impl Schema for Epcis {
         EventKind::ALL.map(|kind| DeclaredType::raw(kind.number(), kind.name(), VERSION)).into()
     }
 
-    /// Takes what the intake made, and the same again from a feed: canonical bytes under the key that the key rule
-    /// gives them. Nothing else, so that no client can store an event under a key of its own.
+    /// Takes what the intake made, and the same again from a feed: canonical bytes under the key that the key
+    /// rule gives them. Nothing else, so that no client can store an event under a key of its own.
     fn admit(&self, event: &RawEvent<'_>) -> Result<(), Refusal> {
         let stored = intake::stored(event.data)?;
         if stored.kind.number() != event.type_number {

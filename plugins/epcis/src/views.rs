@@ -1,4 +1,5 @@
-//! The views `last_seen` (where was this EPC last, doing what) and `throughput` (how much happened per day and step).
+//! The views `last_seen` (where was this EPC last, doing what) and `throughput` (how much happened per day
+//! and step).
 //!
 //! Error declarations are no happenings and add nothing to either; what they void, the host takes out.
 

@@ -1,7 +1,8 @@
 //! The Core Business Vocabulary: which bare words EPCIS 2.0 knows, and the URIs that they stand for.
 //!
-//! A business step may be written `receiving`, `cbv:BizStep-receiving`, `urn:epcglobal:cbv:bizstep:receiving` or
-//! `https://ref.gs1.org/cbv/BizStep-receiving`. Stored and in views it is the bare word; in the hash it is the URI.
+//! A business step may be written `receiving`, `cbv:BizStep-receiving`, `urn:epcglobal:cbv:bizstep:receiving`
+//! or `https://ref.gs1.org/cbv/BizStep-receiving`. Stored and in views it is the bare word; in the hash it is
+//! the URI.
 
 use std::borrow::Cow;
 
@@ -69,7 +70,8 @@ impl Vocabulary {
         words.binary_search(&text).is_ok()
     }
 
-    /// The Web URI of a bare word of this vocabulary; anything else with a URN of the vocabulary written as Web URI.
+    /// The Web URI of a bare word of this vocabulary; anything else with a URN of the vocabulary written as
+    /// Web URI.
     pub fn expand(self, text: &str) -> Cow<'_, str> {
         if self.knows(text) { Cow::Owned(format!("{}{text}", self.prefix())) } else { of_urn(text) }
     }

@@ -16,8 +16,8 @@ fn fault(body: &Value) -> (String, String) {
     (refusal.pointer, refusal.message)
 }
 
-// Goal: the hand-made cases are taken or refused as the standard's prose says. Where it does not decide, they are
-// taken.
+// Goal: the hand-made cases are taken or refused as the standard's prose says. Where it does not decide, they
+// are taken.
 #[test]
 fn semantic_cases() {
     let cases: serde_json::Map<String, Value> = serde_json::from_str(&data("semantic.json")).unwrap();

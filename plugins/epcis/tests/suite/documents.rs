@@ -1,5 +1,6 @@
-//! Published test vectors of the CBV 2.0 event hash, and other people's EPCIS documents. They are not part of this
-//! project: `LATERBASE_EPCIS_DOCUMENTS` names their folder, and `documents.json` beside it says what to expect.
+//! Published test vectors of the CBV 2.0 event hash, and other people's EPCIS documents. They are not part of
+//! this project: `LATERBASE_EPCIS_DOCUMENTS` names their folder, and `documents.json` beside it says what to
+//! expect.
 
 use crate::support::events;
 use epcis::hash::{event_hash, prehash};
@@ -32,8 +33,9 @@ fn documents() -> Vec<Document> {
         .collect()
 }
 
-/// Hashes that the reference implementation computes otherwise than it should, by file and index: it reads a text of
-/// 24 digits as a floating point number, the last of which it invents; and it fills in a date from today's.
+/// Hashes that the reference implementation computes otherwise than it should, by file and index: it reads a
+/// text of 24 digits as a floating point number, the last of which it invents; and it fills in a date from
+/// today's.
 const EXCEPT: [(&str, usize); 2] = [
     ("documents/openepcis/Query__SensorData_with_combined_events.json", 6),
     ("documents/openepcis/Capture__Invalid__ObjectEvent_with_invalid_eventTime_format.json", 0),
@@ -71,13 +73,13 @@ fn hashes() {
     println!("{compared} hashes compared");
 }
 
-/// Documents that GS1's schema refuses and this plugin takes: the schema allows `persistentDisposition` in four of the
-/// five types of events, the standard in all.
+/// Documents that GS1's schema refuses and this plugin takes: the schema allows `persistentDisposition` in
+/// four of the five types of events, the standard in all.
 const TAKEN: &str =
     "documents/openepcis/Capture__Documents__AggregationEvent_with_persistentDisposition.json";
 
-// Goal: documents that conform to GS1's schema are taken whole; of the others at least one event is refused. The hash
-// of the stored form is that of the event as written.
+// Goal: documents that conform to GS1's schema are taken whole; of the others at least one event is refused.
+// The hash of the stored form is that of the event as written.
 #[test]
 fn verdicts() {
     for Document { file, expected, text } in documents() {

@@ -1,4 +1,5 @@
-//! Acceptance over the generated set: 6,448 lines of a cold chain, late, repeated, corrected and out of order.
+//! Acceptance over the generated set: 6,448 lines of a cold chain, late, repeated, corrected and out of
+//! order.
 
 use crate::support::{Replica, Shuffle, data};
 use serde_json::Value;
@@ -46,7 +47,8 @@ fn check(replica: &Replica) {
     assert_eq!(replica.view("throughput"), expected);
 }
 
-// Goal: posted in the order of arrival, 500 lines a request, and then once more: the second time all are duplicates.
+// Goal: posted in the order of arrival, 500 lines a request, and then once more: the second time all are
+// duplicates.
 #[test]
 fn in_order_of_arrival() {
     let mut replica = Replica::default();
@@ -61,8 +63,8 @@ fn in_order_of_arrival() {
     assert_eq!(replica.written(), written);
 }
 
-// Goal: the order of arrival changes nothing, neither what is stored (but for which of two equal events came with an
-// eventID) nor what the views answer; declarations may come before what they void.
+// Goal: the order of arrival changes nothing, neither what is stored (but for which of two equal events came
+// with an eventID) nor what the views answer; declarations may come before what they void.
 #[test]
 fn in_random_order() {
     let mut lines = lines();

@@ -84,7 +84,8 @@ fn places(value: &Value, at: &str, out: &mut Vec<String>) {
     out.push(at.to_owned());
 }
 
-// Goal: a value of every wrong type in every place; what is taken all the same keeps the laws of canonical bytes.
+// Goal: a value of every wrong type in every place; what is taken all the same keeps the laws of canonical
+// bytes.
 #[test]
 fn wrong_types_everywhere() {
     let mut all = Vec::new();

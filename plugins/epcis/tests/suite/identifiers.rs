@@ -3,8 +3,8 @@
 use crate::support::data;
 use epcis::ident;
 
-// Goal: every scheme, short name and spelling that has a Digital Link becomes the one canonical link; everything
-// else stays as written; and the canonical form is its own canonical form.
+// Goal: every scheme, short name and spelling that has a Digital Link becomes the one canonical link;
+// everything else stays as written; and the canonical form is its own canonical form.
 #[test]
 fn table() {
     let table = data("identifiers.tsv");

@@ -37,8 +37,8 @@ fn sha256(input: &[&[u8]]) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(input.concat()))
 }
 
-// Goal: the tail is what the README says, byte for byte, and stays it: computed here from the written-out text, and
-// compared with values that were written down once.
+// Goal: the tail is what the README says, byte for byte, and stays it: computed here from the written-out
+// text, and compared with values that were written down once.
 #[test]
 fn golden() {
     let row = read(&event());

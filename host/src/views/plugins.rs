@@ -1,0 +1,146 @@
+//! A Root's catalog of plugins as the view engine sees it.
+
+use super::computes::{Computes, Emission, Failure, FailureKind, KeyspaceInfo, Revision, Upcast, ViewInfo};
+use crate::core::event::EventKey;
+use crate::plugin::{CallError, EventRef, KeyspaceRef, RootCatalog, Services, Unread, ViewRef, delta_ref};
+use laterbase_plugin::declare::AlgebraKind;
+
+impl RootCatalog {
+    fn keyspace_at(&self, position: usize) -> Result<&KeyspaceRef, Failure> {
+        self.keyspaces().get(position).ok_or_else(|| broken("there is no such keyspace"))
+    }
+
+    fn view_at(&self, position: usize) -> Result<&ViewRef, Failure> {
+        self.views().nth(position).ok_or_else(|| broken("there is no such view"))
+    }
+}
+
+impl Computes for RootCatalog {
+    fn root(&self) -> &str {
+        self.name()
+    }
+
+    fn keyspaces(&self) -> Vec<KeyspaceInfo> {
+        let info = |keyspace: &KeyspaceRef| KeyspaceInfo {
+            name: keyspace.declaration().name.clone(),
+            revision: Revision(keyspace.revision),
+            parts: keyspace.declaration().parts as usize,
+        };
+        self.keyspaces().iter().map(info).collect()
+    }
+
+    fn views(&self) -> Vec<ViewInfo> {
+        let place = |view: &ViewRef| {
+            let same = |keyspace: &KeyspaceRef| keyspace.revision == view.keyspace.revision;
+            self.keyspaces().iter().position(same)
+        };
+        let info = |view: &ViewRef| ViewInfo {
+            name: view.declaration().name.clone(),
+            // A View without its Keyspace has no rows; its place is behind the last one.
+            keyspace: place(view).unwrap_or(usize::MAX),
+            revision: Revision(view.revision),
+            mergeable: view.declaration().algebra != AlgebraKind::Ordered,
+        };
+        self.views().map(info).collect()
+    }
+
+    fn retractions_revision(&self) -> Revision {
+        Revision(RootCatalog::retractions_revision(self))
+    }
+
+    fn upcast(&self, events: &[EventRef<'_>]) -> Vec<Result<Option<Upcast>, Failure>> {
+        let results = RootCatalog::upcast(self, &Services::default(), events);
+        let own = |result: Result<crate::plugin::Upcast<'_>, Unread>| match result {
+            Ok(event) => Ok(Some(Upcast {
+                key: event.key,
+                type_number: event.type_number,
+                version: event.version,
+                data: event.data.into_owned(),
+            })),
+            Err(Unread::UnknownType { .. }) => Ok(None),
+            Err(unknown @ Unread::UnknownVersion { .. }) => {
+                Err(Failure { kind: FailureKind::Refused, message: unknown.to_string() })
+            }
+            Err(Unread::Failed(error)) => Err(failure(&error)),
+        };
+        results.into_iter().map(own).collect()
+    }
+
+    fn retracts(&self, events: &[Upcast]) -> Vec<Result<Vec<EventKey>, Failure>> {
+        let refs: Vec<_> = events.iter().map(event_ref).collect();
+        let results = RootCatalog::retracts(self, &Services::default(), &refs);
+        results.into_iter().map(|keys| keys.map_err(|error| failure(&error))).collect()
+    }
+
+    fn map(&self, keyspace: usize, events: &[Upcast]) -> Vec<Result<Vec<Emission>, Failure>> {
+        let every = |failure: &Failure| events.iter().map(|_| Err(failure.clone())).collect();
+        let keyspace = match self.keyspace_at(keyspace) {
+            Ok(keyspace) => keyspace,
+            Err(failure) => return every(&failure),
+        };
+        let taken: Vec<usize> =
+            (0..).zip(events).filter(|(_, event)| keyspace.takes(event.type_number)).map(|(at, _)| at).collect();
+        let refs: Vec<_> = taken.iter().filter_map(|at| events.get(*at)).map(event_ref).collect();
+        let mapping = match keyspace.instance.map(&Services::default(), keyspace.index, &refs) {
+            Ok(mapping) => mapping,
+            Err(error) => return every(&failure(&error)),
+        };
+        let mut results: Vec<Result<Vec<Emission>, Failure>> = events.iter().map(|_| Ok(Vec::new())).collect();
+        let at = |index: usize| taken.get(index).copied().unwrap_or(usize::MAX);
+        for (index, key, delta) in mapping.rows() {
+            if let Some(Ok(rows)) = results.get_mut(at(index)) {
+                rows.push((key.to_vec(), delta.to_vec()));
+            }
+        }
+        for (index, error) in mapping.failures() {
+            if let Some(result) = results.get_mut(at(*index)) {
+                *result = Err(failure(error));
+            }
+        }
+        results
+    }
+
+    fn query_key(&self, keyspace: usize, typed: &[String]) -> Result<Vec<u8>, Failure> {
+        let keyspace = self.keyspace_at(keyspace)?;
+        let typed: Vec<&str> = typed.iter().map(String::as_str).collect();
+        let key = keyspace.instance.query_key(&Services::default(), keyspace.index, &typed);
+        key.map_err(|error| failure(&error))
+    }
+
+    fn fold(&self, view: usize, state: Option<&[u8]>, run: &[(EventKey, &[u8])]) -> Result<Vec<u8>, Failure> {
+        let view = self.view_at(view)?;
+        let run: Vec<_> = run.iter().map(|(key, delta)| delta_ref(*key, delta)).collect();
+        let state = view.instance.fold(&Services::default(), view.index, state, &run);
+        state.map_err(|error| failure(&error))
+    }
+
+    fn render(&self, view: usize, key: &[u8], state: &[u8]) -> Result<Vec<u8>, Failure> {
+        let view = self.view_at(view)?;
+        let json = view.instance.render(&Services::default(), view.index, key, state);
+        json.map(|json| json.get().as_bytes().to_vec()).map_err(|error| failure(&error))
+    }
+}
+
+fn event_ref(event: &Upcast) -> EventRef<'_> {
+    let Upcast { key, type_number, version, data } = event;
+    EventRef { key: *key, type_number: *type_number, version: *version, data: data.as_slice().into() }
+}
+
+/// The failure without what differs between replicas: the generation and the place in the batch.
+fn failure(error: &CallError) -> Failure {
+    let kind = match error {
+        CallError::Refused(_) => FailureKind::Refused,
+        CallError::Panicked(_)
+        | CallError::Corrupt(_)
+        | CallError::Unsupported(_)
+        | CallError::Cancelled(_)
+        | CallError::Malformed(_) => FailureKind::Broken,
+    };
+    let blame = error.blame();
+    let place = if blame.pointer.is_empty() { String::new() } else { format!(" at {}", blame.pointer) };
+    Failure { kind, message: format!("{} {}{place}: {}", blame.plugin, blame.hook, blame.message) }
+}
+
+fn broken(message: &str) -> Failure {
+    Failure { kind: FailureKind::Broken, message: message.to_owned() }
+}

@@ -4,8 +4,8 @@
 
 use laterbase::Host;
 use laterbase_plugin::{
-    BuildError, Canonical, Commutative, DeclaredType, Emit, Event, EventKey, EventType, Instance, Keyspace, Merge,
-    Schema, Setup, View, event_types, export_plugin,
+    BuildError, Canonical, Commutative, DeclaredType, Emit, Event, EventKey, EventType, Instance, Keyspace,
+    Merge, Schema, Setup, View, event_types, export_plugin,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -62,8 +62,7 @@ impl Merge for Openings {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let host = Arc::new(Host::builder().data("data").plugin(plugin()).open()?);
-    let server = host.serve(([127, 0, 0, 1], 4000).into()).await?;
-    tokio::signal::ctrl_c().await?;
-    server.drain().await;
+    let server = host.bind(([127, 0, 0, 1], 4000).into()).await?;
+    server.serve(async { drop(tokio::signal::ctrl_c().await) }).await;
     Ok(())
 }

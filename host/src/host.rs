@@ -4,22 +4,25 @@
 //! ([`Host::builder`]), and gets the same server.
 
 use crate::admit::Desk;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::core::limits::Limits;
-use crate::plugin::catalog::{Catalog, RootCatalog};
-use crate::plugin::load_error::{Cause, LoadError};
+use crate::http::{BindError, Drained, Server, Settings};
+use crate::plugin::load_error::Cause;
 use crate::plugin::probe::Probe;
-use crate::plugin::registry::{self, Registry, Reloaded};
+use crate::plugin::{Catalog, LoadError, Registry, Reloaded, RootCatalog, registry};
 use crate::problem::{Code, Problem};
 use crate::root::Root;
+use crate::service::Front;
 use crate::store::{DataLock, LockError};
 use crate::views::Computes;
 use crate::wall::{SystemWall, Wall};
 use arc_swap::ArcSwap;
 use laterbase_plugin::StaticPlugin;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a host is opened with.
 #[derive(Debug, Clone)]
@@ -65,9 +68,6 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// A plugin folder cannot be read, or a plugin that is linked in cannot be used.
     #[error(transparent)]
     Plugin(#[from] LoadError),
@@ -115,7 +115,7 @@ pub struct Host {
     desk: Desk,
     registry: Registry,
     roots: ArcSwap<BTreeMap<String, Arc<Root>>>,
-    pub(crate) config: Config,
+    config: Config,
     _lock: DataLock,
 }
 
@@ -163,7 +163,9 @@ impl Host {
         for status in self.registry.status() {
             match (&status.name, &status.error) {
                 (Some(name), None) => tracing::info!(plugin = name, version = status.version, "loaded"),
-                (_, Some(fault)) => tracing::error!(file = ?status.file, code = fault.code, "{}", fault.detail),
+                (_, Some(fault)) => {
+                    tracing::error!(file = ?status.file, code = fault.code, "{}", fault.detail)
+                }
                 (None, None) => {}
             }
         }
@@ -204,6 +206,26 @@ impl Host {
             }
             roots
         });
+    }
+
+    /// Takes the address to listen on.
+    pub async fn bind(self: &Arc<Self>, listen: SocketAddr) -> Result<Bound, BindError> {
+        crate::metering::start();
+        let limits = self.limits();
+        let settings = Settings {
+            body_bytes_max: limits.request_body_bytes_max,
+            inflated_bytes_max: limits.request_inflated_bytes_max,
+            uri_bytes_max: limits.uri_bytes_max,
+            connections_max: limits.connections_max,
+            header_timeout: Duration::from_millis(limits.header_ms_max),
+            body_timeout: Duration::from_millis(limits.body_ms_max),
+            drain_timeout: Duration::from_millis(limits.drain_ms_max),
+            page_events_max: limits.page_events_max,
+            page_bytes_max: limits.page_bytes_max,
+            origins: self.config.http.origins.clone(),
+            ..Settings::default()
+        };
+        Ok(Bound { server: Server::bind(listen, settings).await?, host: Arc::clone(self) })
     }
 
     /// Every maximum in force.
@@ -279,6 +301,25 @@ impl Host {
     }
 }
 
+/// A host that has its address and does not answer yet.
+#[derive(Debug)]
+pub struct Bound {
+    server: Server,
+    host: Arc<Host>,
+}
+
+impl Bound {
+    /// Where it listens; with port 0 asked for, the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Answers until `shutdown` ends, then lets requests in flight finish.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
+        self.server.serve(Arc::new(Front(self.host)), shutdown).await
+    }
+}
+
 /// What plugins offer to a Root; nothing if none claims it.
 fn offered(catalog: &Catalog, root: &str) -> Arc<RootCatalog> {
     catalog.root(root).cloned().unwrap_or_default()
@@ -298,6 +339,6 @@ fn registry_options(options: &Options, limits: &Limits, linked: bool) -> registr
 
 /// BLAKE3 of the running program: what linked-in plugins compute may change with it.
 fn program_hash() -> [u8; 32] {
-    let program = std::env::current_exe().and_then(|path: PathBuf| std::fs::read::<&Path>(path.as_ref()));
+    let program = std::env::current_exe().and_then(std::fs::read);
     program.map_or([0; 32], |bytes| *blake3::hash(&bytes).as_bytes())
 }

@@ -49,7 +49,7 @@ pub struct Opened {
 impl Root {
     /// The Root `name` with its files, if it has any, in `folder`.
     pub fn new(name: &str, folder: PathBuf, desk: Desk) -> Self {
-        let (clock, _) = Clock::new(Default::default(), desk.wall.now());
+        let (clock, _) = Clock::new(ValidTime::default(), desk.wall.now());
         Self {
             name: name.to_owned(),
             folder,
@@ -91,7 +91,8 @@ impl Root {
         let store: Arc<dyn Store> = Arc::new(store);
         let head = store.read().and_then(|tables| tables.head()).map_err(|fault| fault.problem())?;
         self.set_clock(head.clock_max);
-        let failed = |fault: std::io::Error| Problem::new(Code::Storage, format!("root {}: {fault}", self.name));
+        let failed =
+            |fault: std::io::Error| Problem::new(Code::Storage, format!("root {}: {fault}", self.name));
         let views = Arc::new(Views::open(&self.folder, Arc::clone(&store)));
         let plugins: Arc<dyn Computes> = self.offered.load_full() as _;
         views.adopt(&plugins);
@@ -111,7 +112,10 @@ impl Root {
     fn set_clock(&self, persisted: u64) {
         let (clock, ahead) = Clock::new(ValidTime(persisted), self.desk.wall.now());
         if ahead {
-            tracing::warn!(root = self.name, "the persisted clock is far ahead of the wall clock: ticking from the latter");
+            tracing::warn!(
+                root = self.name,
+                "the persisted clock is far ahead of the wall clock: ticking from the latter"
+            );
             metrics::counter!("laterbase_clock_resets_total").increment(1);
         }
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
@@ -130,8 +134,9 @@ impl Root {
         let page = page(opened.store.as_ref(), &self.name, query, catalog)?;
         if let Some(pin) = &page.keep_pin {
             let now_ms = self.desk.wall.now().millis().cast_unsigned();
-            let mut keep =
-                |tables: &mut dyn TablesMut| tables.put_pin(pin.name, &pin.bytes, now_ms, now_ms + PIN_KEEP_MS);
+            let mut keep = |tables: &mut dyn TablesMut| {
+                tables.put_pin(pin.name, &pin.bytes, now_ms, now_ms + PIN_KEEP_MS)
+            };
             opened.store.commit(&mut keep).map_err(|fault| fault.problem())?;
         }
         Ok(page.into_json())

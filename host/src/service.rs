@@ -8,49 +8,53 @@ use crate::core::event::ValidTime;
 use crate::core::knowledge::vv_of;
 use crate::feed;
 use crate::host::Host;
-use crate::http::{FeedQuery, Known, PluginName, ReloadAnswer, RootName, Service, ViewAnswer, ViewName, ViewQuery};
+use crate::http::names::{PluginName, RootName, ViewName};
+use crate::http::service::{FeedQuery, Known, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::plugin::catalog::RootCatalog;
 use crate::plugin::registry::Reloaded;
 use crate::problem::{Code, Problem};
 use crate::root::Root;
 use crate::views::{self, Bounds, Computes, PageQuery};
-use crate::wall::rfc3339;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-impl Service for Arc<Host> {
+/// A host as the routes see it.
+#[derive(Debug)]
+pub(crate) struct Front(pub(crate) Arc<Host>);
+
+impl Service for Front {
     async fn admit(&self, root: RootName, request: admit::Request) -> Result<admit::Answer, Problem> {
-        let (root, catalog) = self.root(root.as_str())?;
+        let (root, catalog) = self.0.root(root.as_str())?;
         root.admit(&catalog, request).await
     }
 
     async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {
-        let (root, catalog) = self.root(root.as_str())?;
+        let (root, catalog) = self.0.root(root.as_str())?;
         let query = feed::Query {
             vv: query.vv,
             cursor: query.cursor,
-            limit: query.limit.map(|limit| limit as u64),
-            max_bytes: query.max_bytes.map(|bytes| bytes as u64),
-            from: query.from.map(rfc3339),
-            to: query.to.map(rfc3339),
+            limit: query.limit.unwrap_or(self.0.limits().page_events_default),
+            max_bytes: query.max_bytes.unwrap_or(self.0.limits().page_bytes_default),
+            from: query.from,
+            to: query.to,
             types: query.type_.into_iter().collect(),
         };
         blocking(move || root.feed(&catalog, &query).map(Bytes::from)).await
     }
 
     async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {
-        let (root, catalog) = self.root(root.as_str())?;
+        let (root, catalog) = self.0.root(root.as_str())?;
         blocking(move || answer(&root, &catalog, view.as_str(), query)).await
     }
 
     async fn root_info(&self, root: RootName) -> Result<Bytes, Problem> {
-        let (root, catalog) = self.root(root.as_str())?;
+        let (root, catalog) = self.0.root(root.as_str())?;
         blocking(move || info(&root, &catalog).map(|info| info.to_string().into())).await
     }
 
     async fn roots(&self) -> Result<Bytes, Problem> {
-        let roots = self.roots();
+        let roots = self.0.roots();
         let summaries = roots.iter().map(|(root, catalog)| {
             let plugins: Vec<&str> =
                 catalog.instances().iter().map(|instance| instance.identity().plugin.as_str()).collect();
@@ -60,16 +64,19 @@ impl Service for Arc<Host> {
     }
 
     async fn plugins(&self) -> Result<Bytes, Problem> {
-        let status = self.registry().status();
-        let loaded = self.registry().generations_loaded();
-        let body = json!({"plugins": status, "generations_loaded": loaded, "generations_max": self.limits().generations_max});
+        let status = self.0.registry().status();
+        let loaded = self.0.registry().generations_loaded();
+        let body = json!({"plugins": status, "generations_loaded": loaded, "generations_max": self.0.limits().generations_max});
         Ok(body.to_string().into())
     }
 
     async fn reload(&self, plugin: PluginName, wait: bool) -> Result<ReloadAnswer, Problem> {
-        let (host, name) = (Arc::clone(self), plugin.as_str().to_owned());
-        if !self.registry().status().iter().any(|status| status.name.as_deref() == Some(plugin.as_str())) {
-            return Err(Problem::new(Code::UnknownPlugin, format!("no plugin {name:?} is loaded; see /_/plugins")));
+        let (host, name) = (Arc::clone(&self.0), plugin.as_str().to_owned());
+        if !self.0.registry().status().iter().any(|status| status.name.as_deref() == Some(plugin.as_str())) {
+            return Err(Problem::new(
+                Code::UnknownPlugin,
+                format!("no plugin {name:?} is loaded; see /_/plugins"),
+            ));
         }
         if wait {
             return blocking(move || reload(&host, &name)).await;
@@ -94,7 +101,9 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let worked = tokio::task::spawn_blocking(work).await;
-    worked.unwrap_or_else(|fault| Err(Problem::new(Code::Storage, format!("the work for this answer failed: {fault}"))))
+    worked.unwrap_or_else(|fault| {
+        Err(Problem::new(Code::Storage, format!("the work for this answer failed: {fault}")))
+    })
 }
 
 fn reload(host: &Host, name: &str) -> Result<ReloadAnswer, Problem> {
@@ -108,9 +117,10 @@ fn reload(host: &Host, name: &str) -> Result<ReloadAnswer, Problem> {
 
 fn info(root: &Root, catalog: &RootCatalog) -> Result<Value, Problem> {
     let types = catalog.types();
-    let types = types.map(|known| json!({"number": known.number, "name": known.name, "version": known.version}));
-    let views: Vec<&str> = catalog.views().map(|view| view.name()).collect();
-    let reports: Vec<&str> = catalog.reports().map(|report| report.name()).collect();
+    let types =
+        types.map(|known| json!({"number": known.number, "name": known.name, "version": known.version}));
+    let views: Vec<&str> = catalog.views().map(|view| view.declaration().name.as_str()).collect();
+    let reports: Vec<&str> = catalog.reports().map(|report| report.declaration().name.as_str()).collect();
     let (events, origin, vv) = match root.opened()? {
         None => (0, Value::Null, String::new()),
         Some(opened) => {
@@ -127,19 +137,27 @@ fn info(root: &Root, catalog: &RootCatalog) -> Result<Value, Problem> {
     }))
 }
 
-fn answer(root: &Root, catalog: &Arc<RootCatalog>, view: &str, query: ViewQuery) -> Result<ViewAnswer, Problem> {
+fn answer(
+    root: &Root,
+    catalog: &Arc<RootCatalog>,
+    view: &str,
+    query: ViewQuery,
+) -> Result<ViewAnswer, Problem> {
     if catalog.report(view).is_some() {
-        return Err(Problem::new(Code::ReportUnavailable, format!("{view} is a report, which this version does not run")));
+        return Err(Problem::new(
+            Code::ReportUnavailable,
+            format!("{view} is a report, which this version does not run"),
+        ));
     }
     if catalog.view(view).is_none() {
-        let known: Vec<&str> = catalog.views().map(|view| view.name()).collect();
+        let known: Vec<&str> = catalog.views().map(|view| view.declaration().name.as_str()).collect();
         let listed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let detail = format!("root {} has no view {view:?}; there are: {listed}", root.name());
         return Err(Problem::new(Code::UnknownView, detail).with("views", known));
     }
     let ms = |time: Option<ValidTime>| time.map(ValidTime::millis);
     let known = query.known.map(|known| match known {
-        Known::At(time) => rfc3339(time),
+        Known::At(time) => time.to_string(),
         Known::Vv(text) => text,
     });
     let group = query.group.map(|parts| u32::try_from(parts).unwrap_or(u32::MAX));
@@ -186,7 +204,9 @@ fn list(root: &Root, plugins: &Arc<dyn Computes>, query: &PageQuery) -> Result<V
     let items: Vec<String> = page
         .items
         .iter()
-        .map(|item| json_of(&[("key", key_of(&item.key).to_string()), ("value", item.value.get().to_owned())]))
+        .map(|item| {
+            json_of(&[("key", key_of(&item.key).to_string()), ("value", item.value.get().to_owned())])
+        })
         .collect();
     let mut members = vec![("items", format!("[{}]", items.join(",")))];
     members.extend(page.cursor.as_ref().map(|cursor| ("cursor", format!("\"{cursor}\""))));

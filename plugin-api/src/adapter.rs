@@ -106,7 +106,7 @@ impl<K: Keyspace> KeyspaceAdapter<K> {
 
 impl<K: Keyspace> AnyKeyspace for KeyspaceAdapter<K> {
     fn map(&self, events: &[EventRef<'_>], out: &mut Emitted) {
-        let mut emit = Emit::<K>::default();
+        let mut emit = Emit::new(self.0.parts());
         for (index, event) in (0_u32..).zip(events) {
             let (bytes, rows) = (emit.bytes.len(), emit.rows.len());
             emit.event = index;
@@ -121,10 +121,12 @@ impl<K: Keyspace> AnyKeyspace for KeyspaceAdapter<K> {
     }
 
     fn query_key(&self, typed: &[&str]) -> Outcome<Vec<u8>> {
+        let (parts, mut bytes) = (self.0.parts(), Vec::new());
         let key = self.0.query_key(typed)?;
-        let mut bytes = Vec::new();
-        <K::Key as KeyOf<&K::Key>>::encode_key(&key, &mut bytes);
-        Ok(bytes)
+        if <K::Key as KeyOf<&K::Key>>::encode_key(&key, &mut bytes) == parts {
+            return Ok(bytes);
+        }
+        Err(Refusal::new(format!("a key here has {parts} parts")).into())
     }
 }
 

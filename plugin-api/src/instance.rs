@@ -6,7 +6,7 @@ use crate::adapter::{
 use crate::declare::{
     Declaration, KeyspaceDeclaration, ReportDeclaration, SchemaDeclaration, ViewDeclaration,
 };
-use crate::keyspace::{AggregateKey, Keyspace};
+use crate::keyspace::Keyspace;
 use crate::refusal::{Refusal, from_json};
 use crate::report::Report;
 use crate::schema::{EventData, Schema};
@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::fmt;
+
+/// The longest name of an event type, in bytes.
+const TYPE_NAME_BYTES_MAX: usize = 127;
 
 /// For which root and with which configuration an instance is made.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,18 @@ pub enum BuildError {
         kind: &'static str,
         /// The name.
         name: String,
+    },
+    /// An event type's name would not do in a URL or as JSON.
+    #[error("{name:?} is no event type's name: it must have 1 to {TYPE_NAME_BYTES_MAX} bytes, and no spaces")]
+    TypeName {
+        /// The name.
+        name: String,
+    },
+    /// A Keyspace does not say how many parts its keys have.
+    #[error("the keys of {keyspace} are lists: write `fn parts` to say how many parts each has")]
+    NoParts {
+        /// The Keyspace's name.
+        keyspace: String,
     },
     /// An event type's newest version is 0.
     #[error("the event type {name} has version 0; versions count from 1")]
@@ -156,7 +171,7 @@ impl Builder {
             name: keyspace_name::<K>(),
             revision: K::REVISION,
             types: K::Event::types(),
-            parts: K::Key::PARTS,
+            parts: keyspace.parts(),
         };
         self.keyspaces.push((TypeId::of::<K>(), declaration, Box::new(KeyspaceAdapter(keyspace))));
         self
@@ -224,10 +239,26 @@ fn check(declaration: &Declaration) -> Result<(), BuildError> {
         views.chain(declaration.reports.iter().map(|report| report.name.clone())).collect();
     once("View or Report", answering.iter().cloned())?;
     for event_type in types() {
-        name("event type", &event_type.name)?;
+        let bad = |letter: char| letter.is_whitespace() || letter.is_control();
+        if event_type.name.is_empty()
+            || event_type.name.len() > TYPE_NAME_BYTES_MAX
+            || event_type.name.contains(bad)
+        {
+            return Err(BuildError::TypeName { name: event_type.name.clone() });
+        }
         if event_type.version == 0 {
             return Err(BuildError::VersionZero { name: event_type.name.clone() });
         }
+    }
+    for keyspace in &declaration.keyspaces {
+        name("Keyspace", &keyspace.name)?;
+        if keyspace.parts == 0 {
+            return Err(BuildError::NoParts { keyspace: keyspace.name.clone() });
+        }
+    }
+    for schema in &declaration.schemas {
+        name("Schema", &schema.name)?;
+        schema.formats.iter().try_for_each(|format| name("format", format))?;
     }
     answering.iter().try_for_each(|answering| name("View or Report", answering))
 }

@@ -24,10 +24,15 @@ pub trait Keyspace: Send + Sync + Sized + 'static {
     /// Emits what `event` adds to which aggregates, 0 to n times. A panic leaves this event out and is reported.
     fn map(&self, event: &Event<Self::Event>, out: &mut Emit<Self>);
 
-    /// The canonical key for what a user typed as `?key=`, one part each.
+    /// How many parts its keys have, all of them alike. Only a Keyspace whose keys are `Vec<String>` writes this.
+    fn parts(&self) -> u32 {
+        Self::Key::PARTS
+    }
+
+    /// The canonical key for what a user typed as `?key=`, as many texts as the keys have parts.
     fn query_key(&self, typed: &[&str]) -> Result<Self::Key, Refusal> {
         Self::Key::of_parts(typed.iter().map(|part| (*part).to_owned()).collect()).ok_or_else(|| {
-            let wanted = Self::Key::PARTS;
+            let wanted = self.parts();
             Refusal::new(format!("a key here has {wanted} parts, this one has {}", typed.len()))
         })
     }
@@ -35,7 +40,7 @@ pub trait Keyspace: Send + Sync + Sized + 'static {
 
 /// A type that an aggregate is named by: one text or several.
 pub trait AggregateKey: Sized + for<'a> KeyOf<&'a Self> {
-    /// How many parts it has; 0: any number from 1.
+    /// How many parts it has; 0: as many as [`Keyspace::parts`] says.
     const PARTS: u32;
     /// The key with these parts, if their number is right.
     fn of_parts(parts: Vec<String>) -> Option<Self>;
@@ -47,8 +52,8 @@ pub trait AggregateKey: Sized + for<'a> KeyOf<&'a Self> {
     note = "emit borrowed texts: `&e.data.item` for `String`, `(&a, &b)` for `(String, String)`"
 )]
 pub trait KeyOf<Q> {
-    /// Appends the encoding of `key` (see [`crate::aggregate`]) to `out`.
-    fn encode_key(key: Q, out: &mut Vec<u8>);
+    /// Appends the encoding of `key` (see [`crate::aggregate`]) to `out`; returns the number of its parts.
+    fn encode_key(key: Q, out: &mut Vec<u8>) -> u32;
 }
 
 impl AggregateKey for String {
@@ -60,8 +65,9 @@ impl AggregateKey for String {
 
 #[diagnostic::do_not_recommend]
 impl<Q: AsRef<str>> KeyOf<Q> for String {
-    fn encode_key(key: Q, out: &mut Vec<u8>) {
+    fn encode_key(key: Q, out: &mut Vec<u8>) -> u32 {
         aggregate::encode([key.as_ref()], out);
+        1
     }
 }
 
@@ -74,10 +80,10 @@ impl AggregateKey for Vec<String> {
 
 #[diagnostic::do_not_recommend]
 impl<Q: IntoIterator<Item: AsRef<str>>> KeyOf<Q> for Vec<String> {
-    fn encode_key(key: Q, out: &mut Vec<u8>) {
+    fn encode_key(key: Q, out: &mut Vec<u8>) -> u32 {
         let parts: Vec<_> = key.into_iter().collect();
-        assert!(!parts.is_empty(), "a key has at least one part");
         aggregate::encode(parts.iter().map(AsRef::as_ref), out);
+        u32::try_from(parts.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -95,14 +101,16 @@ macro_rules! tuples {
         }
         #[diagnostic::do_not_recommend]
         impl<$($name: AsRef<str>),+> KeyOf<($($name,)+)> for ($(Part<$index>,)+) {
-            fn encode_key(key: ($($name,)+), out: &mut Vec<u8>) {
+            fn encode_key(key: ($($name,)+), out: &mut Vec<u8>) -> u32 {
                 aggregate::encode([$(key.$index.as_ref()),+], out);
+                $count
             }
         }
         #[diagnostic::do_not_recommend]
         impl<$($name: AsRef<str>),+> KeyOf<&($($name,)+)> for ($(Part<$index>,)+) {
-            fn encode_key(key: &($($name,)+), out: &mut Vec<u8>) {
+            fn encode_key(key: &($($name,)+), out: &mut Vec<u8>) -> u32 {
                 aggregate::encode([$(key.$index.as_ref()),+], out);
+                $count
             }
         }
     )*};
@@ -115,20 +123,30 @@ pub struct Emit<K> {
     pub(crate) bytes: Vec<u8>,
     pub(crate) rows: Vec<Emission>,
     pub(crate) event: u32,
+    /// How many parts a key has.
+    parts: u32,
     keyspace: PhantomData<fn() -> K>,
 }
 
 impl<K: Keyspace> Emit<K> {
+    pub(crate) fn new(parts: u32) -> Self {
+        Self { bytes: Vec::new(), rows: Vec::new(), event: 0, parts, keyspace: PhantomData }
+    }
+
     /// The event at hand adds `delta` to the aggregate `key`, which may be borrowed: `&str`, `(&str, &String)`.
     ///
     /// Several deltas of one event for one aggregate are folded in the order emitted.
+    ///
+    /// # Panics
+    /// If a `Vec<String>` has another number of parts than [`Keyspace::parts`] says; the event is left out then.
     #[expect(clippy::needless_pass_by_value, reason = "so that authors write `1` and not `&1`")]
     pub fn emit<Q>(&mut self, key: Q, delta: K::Delta)
     where
         K::Key: KeyOf<Q>,
     {
         let key_offset = self.length();
-        K::Key::encode_key(key, &mut self.bytes);
+        let parts = K::Key::encode_key(key, &mut self.bytes);
+        assert_eq!(parts, self.parts, "parts of a key, and of the keys of this Keyspace");
         let delta_offset = self.length();
         delta.encode(&mut self.bytes);
         self.rows.push(Emission {
@@ -142,11 +160,5 @@ impl<K: Keyspace> Emit<K> {
 
     fn length(&self) -> u32 {
         u32::try_from(self.bytes.len()).expect("a batch emits less than 4 GiB")
-    }
-}
-
-impl<K> Default for Emit<K> {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), rows: Vec::new(), event: 0, keyspace: PhantomData }
     }
 }

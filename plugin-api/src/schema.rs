@@ -53,7 +53,7 @@ impl<T> Event<T> {
 pub trait EventType: DeserializeOwned {
     /// The number stored with each event; never give it to another type.
     const NUMBER: u32;
-    /// The name that people use, `[a-z0-9][a-z0-9_-]{0,62}`.
+    /// The name that people use: 1 to 127 bytes without spaces.
     const NAME: &'static str;
     /// The newest version, the one that this Rust type describes, from 1.
     const VERSION: u32 = 1;

@@ -257,11 +257,29 @@ fn declaration() {
 
 /// Owns one type with the N-th of some bad names or versions.
 struct Named<const N: usize>;
+
 impl<const N: usize> Schema for Named<N> {
-    const NAME: &'static str = "named";
+    const NAME: &'static str = ["e", "-a", "A", "", "named", "named"][N];
     fn types(&self) -> Vec<DeclaredType> {
-        let (name, version) = [("e", 1), ("-a", 1), ("A", 1), ("", 1), ("fine", 0)][N];
+        let (name, version) = if N == 4 { ("a b", 1) } else { ("fine", u32::from(N < 4)) };
         vec![DeclaredType::raw(1, name, version)]
+    }
+}
+
+/// Groups by a list of as many parts as it says, and emits three.
+struct Lists(u32);
+
+impl Keyspace for Lists {
+    type Event = Moved;
+    type Key = Vec<String>;
+    type Delta = ();
+
+    fn map(&self, event: &Event<Moved>, out: &mut Emit<Self>) {
+        out.emit(["a", "b", event.data.place.as_str()], ());
+    }
+
+    fn parts(&self) -> u32 {
+        self.0
     }
 }
 
@@ -276,13 +294,19 @@ fn builds_that_fail() {
     let error = failed(Instance::builder().schema(Odd).schema(Odd));
     assert_eq!(error, BuildError::Twice { kind: "Schema", name: "odd".to_owned() });
 
-    let name = |name: &str| BuildError::Name { kind: "event type", name: name.to_owned() };
+    let name = |name: &str| BuildError::Name { kind: "Schema", name: name.to_owned() };
     assert_eq!(failed(Instance::builder().schema(Named::<0>)), name("e"));
     assert_eq!(failed(Instance::builder().schema(Named::<1>)), name("-a"));
     assert_eq!(failed(Instance::builder().schema(Named::<2>)), name("A"));
     assert_eq!(failed(Instance::builder().schema(Named::<3>)), name(""));
+    assert_eq!(
+        failed(Instance::builder().schema(Named::<4>)),
+        BuildError::TypeName { name: "a b".to_owned() }
+    );
     let zero = BuildError::VersionZero { name: "fine".to_owned() };
-    assert_eq!(failed(Instance::builder().schema(Named::<4>)), zero);
+    assert_eq!(failed(Instance::builder().schema(Named::<5>)), zero);
+    let error = failed(Instance::builder().keyspace(Lists(0)));
+    assert_eq!(error, BuildError::NoParts { keyspace: "lists".to_owned() });
 }
 
 // Goal: an old event is rewritten step by step; a version that the Schema does not know names its event.
@@ -419,13 +443,31 @@ fn query_keys() {
     assert_eq!(bench.query_key("highest", &["a", "in"]), Ok(vec!["a".to_owned(), "in".to_owned()]));
     let error = bench.query_key("highest", &["a"]).expect_err("one part of two");
     assert_eq!(error.message.as_str(), "a key here has 2 parts, this one has 1");
-    let mut out = Vec::new();
-    <Vec<String> as KeyOf<[&str; 2]>>::encode_key(["a", "b"], &mut out);
-    assert_eq!(
-        <Vec<String>>::of_parts(aggregate::decode(&out).expect("encoded")),
-        Some(vec!["a".into(), "b".into()])
-    );
-    assert_eq!(<Vec<String>>::of_parts(Vec::new()), None);
+}
+
+// Goal: a list of another length than its Keyspace says is not emitted, and not accepted from a user.
+#[test]
+fn keys_that_are_lists() {
+    let event = moved(0, 3, r#"{"place":"c","pieces":1}"#);
+    let bench =
+        |parts| Bench::of(Instance::builder().schema(Odd).keyspace(Lists(parts)).build().expect("it fits"));
+    let runs = bench(3).runs("lists", std::slice::from_ref(&event));
+    let keys: Vec<_> = runs.keys().map(|key| aggregate::decode(key).expect("an encoded key")).collect();
+    assert_eq!(keys, [["a", "b", "c"]]);
+    let (data, mut out) = (event.data.as_slice().into(), Emitted::default());
+    let wire = [EventRef { key: event.key, type_number: 7, version: 3, data }];
+    let mapped =
+        with_call(false, |call| bench(2).instance().map(call, 0, RSlice::from_slice(&wire), &mut out));
+    assert_eq!((mapped, out.rows.len(), out.bytes.len()), (ROk(()), 0, 0));
+    assert_eq!(out.failures[0].code, ErrorCode::PANICKED);
+    let typed = |parts: &[RStr<'_>]| {
+        let mut out = RVec::new();
+        with_call(false, |call| bench(3).instance().query_key(call, 0, RSlice::from_slice(parts), &mut out))
+            .is_ok()
+    };
+    assert!(typed(&["a", "b", "c"].map(RStr::from_str)));
+    assert!(!typed(&["a", "b"].map(RStr::from_str)));
+    assert!(!typed(&[]));
 }
 
 // Goal: an intake's events and refusals arrive in order; a refused body and an unknown format are errors.

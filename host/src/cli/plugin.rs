@@ -1,10 +1,10 @@
 //! `laterbase plugin inspect` and `check`, and the child process that tries a library.
 
 use super::fail;
+use crate::core::limits::Limits;
+use crate::plugin::inspect as inspect_file;
 use crate::plugin::probe::{self, Probe};
 use crate::plugin::registry::{Options, Registry};
-use crate::plugin::inspect as inspect_file;
-use crate::core::limits::Limits;
 use crate::wall::{SystemWall, Wall};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,12 @@ pub(super) fn inspect(library: &Path) -> ExitCode {
     };
     println!("name     {}", section.name);
     println!("version  {}", section.version);
-    println!("api      {} (abi {}, this program speaks {})", section.api, section.abi, laterbase_plugin::abi::ABI);
+    println!(
+        "api      {} (abi {}, this program speaks {})",
+        section.api,
+        section.abi,
+        laterbase_plugin::abi::ABI
+    );
     println!("entry    {}", section.entry);
     println!("panics   {}", if section.unwinds { "unwind" } else { "abort" });
     println!("target   {}", section.target);
@@ -36,7 +41,7 @@ pub(super) fn check(library: &Path) -> ExitCode {
         generations_warn: Limits::default().generations_warn,
         generations_max: Limits::default().generations_max,
     });
-    let checked = registry.load_file(library, SystemWall.now());
+    let checked = registry.load_file(library, SystemWall.now(), &mut |_| Ok(()));
     // Nothing depends on the folder any more; it may not even have been made.
     let _removed = std::fs::remove_dir_all(&scratch);
     if let Err(fault) = checked {
@@ -46,10 +51,16 @@ pub(super) fn check(library: &Path) -> ExitCode {
         println!("{} {}: sound", plugin.name.unwrap_or_default(), plugin.version.unwrap_or_default());
         for root in plugin.roots {
             println!("  root {}", root.root);
-            for (what, names) in
-                [("types", root.types), ("formats", root.formats), ("views", root.views), ("reports", root.reports)]
-            {
-                println!("    {what:<8} {}", if names.is_empty() { "-".to_owned() } else { names.join(", ") });
+            for (what, names) in [
+                ("types", root.types),
+                ("formats", root.formats),
+                ("views", root.views),
+                ("reports", root.reports),
+            ] {
+                println!(
+                    "    {what:<8} {}",
+                    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+                );
             }
         }
     }

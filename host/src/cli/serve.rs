@@ -3,7 +3,7 @@
 use super::{EXIT_CONFIG, EXIT_IN_USE, EXIT_USAGE, ServeArguments, fail};
 use crate::config::Config;
 use crate::host::{Host, OpenError, Options};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +33,8 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
 fn log_to_standard_error() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LATERBASE_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// The named file, or `laterbase.toml` if there is one, or nothing set.
@@ -73,23 +74,22 @@ async fn serve(options: Options, listen: SocketAddr) -> ExitCode {
     let host = match Host::open(options) {
         Ok(host) => Arc::new(host),
         Err(fault @ OpenError::InUse { .. }) => return fail(EXIT_IN_USE, &fault.to_string()),
-        Err(fault @ OpenError::Config(_)) => return fail(EXIT_CONFIG, &fault.to_string()),
         Err(fault) => return fail(1, &fault.to_string()),
     };
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
     let [Ok(terminate), Ok(interrupt), Ok(hangup)] = signals else {
         return fail(1, "no signals can be received");
     };
-    let running = match Arc::clone(&host).serve(listen).await {
-        Ok(running) => running,
-        Err(fault) => return fail(1, &format!("cannot listen on {listen}: {fault}")),
+    let bound = match host.bind(listen).await {
+        Ok(bound) => bound,
+        Err(fault) => return fail(1, &fault.to_string()),
     };
-    println!("laterbase listening on http://{}", running.address());
+    println!("laterbase listening on http://{}", bound.address());
     if let Err(fault) = std::io::stdout().flush() {
         return fail(1, &format!("the ready line cannot be written: {fault}"));
     }
-    until_told(&host, terminate, interrupt, hangup).await;
-    running.drain().await;
+    let drained = bound.serve(until_told(&host, terminate, interrupt, hangup)).await;
+    tracing::info!(?drained, "stopped");
     ExitCode::SUCCESS
 }
 

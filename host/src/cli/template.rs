@@ -51,7 +51,8 @@ fn make(name: &str, folder: &Path, api: &str) -> io::Result<()> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        let text = text.replace("{name}", name).replace("{crate}", &name.replace('-', "_")).replace("{api}", api);
+        let text =
+            text.replace("{name}", name).replace("{crate}", &name.replace('-', "_")).replace("{api}", api);
         fs::write(path, text)?;
     }
     Ok(())

@@ -293,6 +293,11 @@ fn declared<T>(list: &[T], index: u32) -> &T {
 }
 
 impl SchemaRef {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.declaration().name
+    }
+
     /// What the plugin says of it.
     pub fn declaration(&self) -> &SchemaDeclaration {
         declared(&self.instance.declaration().schemas, self.index)
@@ -300,6 +305,11 @@ impl SchemaRef {
 }
 
 impl KeyspaceRef {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.declaration().name
+    }
+
     /// True if its `map` takes events of this type; others must not be shown to it.
     pub fn takes(&self, type_number: u32) -> bool {
         self.declaration().types.contains(&type_number)
@@ -312,6 +322,11 @@ impl KeyspaceRef {
 }
 
 impl ViewRef {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.declaration().name
+    }
+
     /// What the plugin says of it.
     pub fn declaration(&self) -> &ViewDeclaration {
         declared(&self.instance.declaration().views, self.index)
@@ -319,6 +334,11 @@ impl ViewRef {
 }
 
 impl ReportRef {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.declaration().name
+    }
+
     /// What the plugin says of it.
     pub fn declaration(&self) -> &ReportDeclaration {
         declared(&self.instance.declaration().reports, self.index)

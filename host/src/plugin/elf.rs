@@ -104,8 +104,8 @@ mod tests {
     /// A well-formed library with nothing in it but a `.laterbase` section.
     fn library(section: &[u8]) -> Vec<u8> {
         let names = b"\0.laterbase\0.shstrtab\0";
-        let (section_at, names_at) = (64 + 56, 64 + 56 + section.len());
-        let sections_at = names_at + names.len();
+        let (begin, names_at) = (64 + 56, 64 + 56 + section.len());
+        let table_at = names_at + names.len();
         let mut bytes = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let put = |bytes: &mut Vec<u8>, width: usize, numbers: &[usize]| {
             for number in numbers {
@@ -116,7 +116,7 @@ mod tests {
         };
         put(&mut bytes, 2, &[3, MACHINE.into()]);
         put(&mut bytes, 4, &[1]);
-        put(&mut bytes, 8, &[0, 64, sections_at]);
+        put(&mut bytes, 8, &[0, 64, table_at]);
         put(&mut bytes, 4, &[0]);
         put(&mut bytes, 2, &[64, 56, 1, 64, 3, 2]);
         // The segment: loads the whole of header, segment table and section.
@@ -131,7 +131,7 @@ mod tests {
             put(&mut bytes, 8, &[1, 0]);
         };
         row(0, 0, 0, 0);
-        row(1, 1, section_at, section.len());
+        row(1, 1, begin, section.len());
         row(12, 3, names_at, names.len());
         bytes
     }

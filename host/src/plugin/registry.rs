@@ -14,7 +14,7 @@ use super::load_error::{Cause, LoadError};
 use super::loader;
 use super::module::{Configuration, Module};
 use super::probe::{self, Probe};
-use super::stage::Candidate;
+use super::stage::{self, Candidate};
 use super::status::{Failure, Status};
 use crate::core::event::ValidTime;
 use arc_swap::ArcSwap;
@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How plugins are loaded.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder of the private copies; made when it is first needed. Nobody else may write to it.
+    /// The folder of the private copies; made when it is first needed, emptied at the start. Nobody else may use it.
     pub stage: PathBuf,
     /// The program that tries plugins before the host does; none: they are not tried.
     pub probe: Option<Probe>,
@@ -83,6 +83,22 @@ struct State {
     reloading: Option<String>,
 }
 
+/// Shows a plugin as reloading until it is dropped, by a panic too.
+struct Reloading<'r>(&'r Registry);
+
+impl<'r> Reloading<'r> {
+    fn start(registry: &'r Registry, name: &str) -> Self {
+        registry.state().reloading = Some(name.to_owned());
+        Self(registry)
+    }
+}
+
+impl Drop for Reloading<'_> {
+    fn drop(&mut self) {
+        self.0.state().reloading = None;
+    }
+}
+
 /// A plugin, or a file that is none.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -102,8 +118,9 @@ pub(super) struct Serving {
 }
 
 impl Registry {
-    /// No plugins yet.
+    /// No plugins yet. Private copies that a killed process left behind are removed.
     pub fn new(options: Options) -> Self {
+        stage::clear(&options.stage);
         Self {
             options,
             catalog: ArcSwap::default(),
@@ -180,20 +197,12 @@ impl Registry {
         self.replace(file, now, prepare)
     }
 
-    /// Loads the plugin in one file.
-    pub fn load_file(&self, file: &Path, now: ValidTime) -> Result<(), LoadError> {
-        let _replacing = self.replacing();
-        self.replace(file, now, &mut |_| Ok(())).map(drop)
-    }
-
     /// Replaces the plugin `name` by what its file holds now. On any error the old generation goes on serving.
     pub fn reload(&self, name: &str, now: ValidTime, prepare: Prepare<'_>) -> Result<Reloaded, LoadError> {
         let _replacing = self.replacing();
         let file = self.file_of(name)?;
-        self.state().reloading = Some(name.to_owned());
-        let result = self.replace(&file, now, prepare);
-        self.state().reloading = None;
-        result
+        let _reloading = Reloading::start(self, name);
+        self.replace(&file, now, prepare)
     }
 
     /// Reads every folder again: replaces what changed, loads what is new. The outcome for each file by itself; those

@@ -34,15 +34,14 @@ impl Candidate {
     fn read_with(file: &Path, between: impl FnOnce()) -> Result<Self, LoadError> {
         let (bytes, first) = (read_once(file)?, File::open(file).and_then(|open| open.metadata()));
         between();
-        let library = *blake3::hash(&bytes).as_bytes();
         let again = read_once(file)?;
-        let changed = || LoadError::Unstable { file: file.to_owned() };
         let modified = |metadata: std::fs::Metadata| metadata.modified().ok();
         let second = File::open(file).and_then(|open| open.metadata());
         let same_time = first.ok().and_then(modified) == second.ok().and_then(modified);
-        if !same_time || again.len() != bytes.len() || *blake3::hash(&again).as_bytes() != library {
-            return Err(changed());
+        if !same_time || again != bytes {
+            return Err(LoadError::Unstable { file: file.to_owned() });
         }
+        let library = *blake3::hash(&bytes).as_bytes();
         Ok(Self { bytes, library })
     }
 
@@ -84,6 +83,16 @@ impl Drop for PrivateCopy {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.0) {
             tracing::warn!(file = %self.0.display(), %error, "a private copy stays behind");
+        }
+    }
+}
+
+/// Removes the copies that a killed process left in `folder`.
+pub(super) fn clear(folder: &Path) {
+    for left in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let copy = left.path();
+        if copy.extension().is_some_and(|extension| extension == "so") {
+            drop(PrivateCopy(copy));
         }
     }
 }
@@ -168,5 +177,9 @@ mod tests {
         let path = one.path().to_owned();
         drop(one);
         assert!(!path.exists() && two.path().exists());
+        std::fs::write(folder.join("left-behind.so"), "").expect("written");
+        clear(&folder);
+        assert_eq!(std::fs::read_dir(&folder).expect("there").count(), 0);
+        clear(&scratch.path().join("not there"));
     }
 }

@@ -85,10 +85,11 @@ impl Build {
     /// True if both use the same tables.
     pub(super) fn same_tables(&self, other: &Self) -> bool {
         self.voids == other.voids
-            && self.keyspaces.iter().map(|keyspace| keyspace.tables).eq(other
+            && self
                 .keyspaces
                 .iter()
-                .map(|keyspace| keyspace.tables))
+                .map(|keyspace| keyspace.tables)
+                .eq(other.keyspaces.iter().map(|keyspace| keyspace.tables))
     }
 }
 

@@ -6,11 +6,11 @@
 
 use super::error::ViewError;
 use super::guard;
-use super::layout::{self, Cursor};
+use super::layout::Cursor;
 use super::rows::{Rows, RowsMut, Table, Visit, keys_under};
 use crate::core::event::Arrival;
 use crate::core::tables::{Result, TableError, Tables};
-use crate::store::environment::{self, Environment, Kind, Rows as _};
+use crate::store::environment::{self, Environment, Kind};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,9 @@ impl Derived {
         match found {
             Ok(derived) if derived.belongs_to(events)? => return Ok(derived),
             // Dropped here: an environment is open once.
-            Ok(_) => tracing::info!(dir = %dir.display(), "derived rows of other events: computing them again"),
+            Ok(_) => {
+                tracing::info!(dir = %dir.display(), "derived rows of other events: computing them again")
+            }
             Err(error) => {
                 tracing::warn!(dir = %dir.display(), %error, "derived rows do not open: computing them again");
             }

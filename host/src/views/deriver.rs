@@ -376,7 +376,9 @@ fn condemn(
             (Some(b'k'), [keyspace]) if !wanted.contains(keyspace) => {
                 vec![Table::Deltas(*keyspace), Table::Heads(*keyspace), Table::Poison(*keyspace)]
             }
-            (Some(b's'), [keyspace, snapshots]) if !(wanted.contains(keyspace) && wanted.contains(snapshots)) => {
+            (Some(b's'), [keyspace, snapshots])
+                if !(wanted.contains(keyspace) && wanted.contains(snapshots)) =>
+            {
                 vec![Table::Snapshots(*snapshots)]
             }
             (Some(b'v'), [voids]) if !wanted.contains(voids) => vec![Table::Voids(*voids)],

@@ -151,7 +151,8 @@ impl Views {
         if let Some(text) = &query.cursor {
             cursor::read(scope, text)?;
         }
-        let page = self.read(&build, &view, &query.bounds, &mut |reading| reading.page(&prefix, query, scope))?;
+        let page =
+            self.read(&build, &view, &query.bounds, &mut |reading| reading.page(&prefix, query, scope))?;
         Ok(page.unwrap_or(Page { items: Vec::new(), cursor: None, incomplete: Vec::new() }))
     }
 
@@ -305,8 +306,8 @@ impl Views {
             Deriver::new(self.dir.clone(), Arc::clone(&self.store), Arc::clone(&self.shared), receiver);
         let thread = std::thread::Builder::new().name("laterbase-views".to_owned());
         let spawned = thread.spawn(move || deriver.run());
-        let handle =
-            spawned.map_err(|source| ViewError::Open { step: "starting its thread", source: source.into() })?;
+        let handle = spawned
+            .map_err(|source| ViewError::Open { step: "starting its thread", source: source.into() })?;
         Ok(Thread { orders, handle })
     }
 }

@@ -22,7 +22,7 @@ impl Computes for RootCatalog {
 
     fn keyspaces(&self) -> Vec<KeyspaceInfo> {
         let info = |keyspace: &KeyspaceRef| KeyspaceInfo {
-            name: keyspace.declaration().name.clone(),
+            name: format!("{}.{}", keyspace.instance.identity().plugin, keyspace.declaration().name),
             revision: Revision(keyspace.revision),
             parts: keyspace.declaration().parts as usize,
         };
@@ -78,14 +78,18 @@ impl Computes for RootCatalog {
             Ok(keyspace) => keyspace,
             Err(failure) => return every(&failure),
         };
-        let taken: Vec<usize> =
-            (0..).zip(events).filter(|(_, event)| keyspace.takes(event.type_number)).map(|(at, _)| at).collect();
+        let taken: Vec<usize> = (0..)
+            .zip(events)
+            .filter(|(_, event)| keyspace.takes(event.type_number))
+            .map(|(at, _)| at)
+            .collect();
         let refs: Vec<_> = taken.iter().filter_map(|at| events.get(*at)).map(event_ref).collect();
         let mapping = match keyspace.instance.map(&Services::default(), keyspace.index, &refs) {
             Ok(mapping) => mapping,
             Err(error) => return every(&failure(&error)),
         };
-        let mut results: Vec<Result<Vec<Emission>, Failure>> = events.iter().map(|_| Ok(Vec::new())).collect();
+        let mut results: Vec<Result<Vec<Emission>, Failure>> =
+            events.iter().map(|_| Ok(Vec::new())).collect();
         let at = |index: usize| taken.get(index).copied().unwrap_or(usize::MAX);
         for (index, key, delta) in mapping.rows() {
             if let Some(Ok(rows)) = results.get_mut(at(index)) {

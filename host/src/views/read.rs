@@ -91,12 +91,7 @@ impl<'r> Reading<'r> {
     }
 
     /// A page of the aggregates under the encoded `prefix`.
-    pub(super) fn page(
-        &mut self,
-        prefix: &[u8],
-        query: &PageQuery,
-        scope: Scope,
-    ) -> Result<Page, ViewError> {
+    pub(super) fn page(&mut self, prefix: &[u8], query: &PageQuery, scope: Scope) -> Result<Page, ViewError> {
         let heads = Table::Heads(self.view.keyspace.tables);
         let mut from = match &query.cursor {
             Some(text) => behind(&cursor::read(scope, text)?),
@@ -197,17 +192,21 @@ impl<'r> Reading<'r> {
     fn incomplete(&self) -> Result<Vec<SetAside>, ViewError> {
         let (mut events, mut outcome) = (Vec::new(), Ok(()));
         let table = Table::Poison(self.view.keyspace.tables);
-        self.rows.scan(table, &self.range.from.0, &mut |key, value| match layout::read_failure(key, value) {
-            Ok((event, _)) if self.range.contains(event.key) && events.len() < INCOMPLETE_MAX => {
-                events.push(event);
-                ControlFlow::Continue(())
-            }
-            Ok(_) => ControlFlow::Break(()),
-            Err(error) => {
-                outcome = Err(error);
-                ControlFlow::Break(())
-            }
-        })?;
+        self.rows.scan(
+            table,
+            &self.range.from.0,
+            &mut |key, value| match layout::read_failure(key, value) {
+                Ok((event, _)) if self.range.contains(event.key) && events.len() < INCOMPLETE_MAX => {
+                    events.push(event);
+                    ControlFlow::Continue(())
+                }
+                Ok(_) => ControlFlow::Break(()),
+                Err(error) => {
+                    outcome = Err(error);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
         outcome?;
         Ok(events)
     }

@@ -350,10 +350,7 @@ fn emitted<'m>(
 }
 
 /// One event's emissions by aggregate, if each key is one.
-fn grouped<'m>(
-    keyspace: &Keyspace,
-    rows: &'m [Emission],
-) -> std::result::Result<Aggregates<'m>, Failure> {
+fn grouped<'m>(keyspace: &Keyspace, rows: &'m [Emission]) -> std::result::Result<Aggregates<'m>, Failure> {
     let mut aggregates = Aggregates::new();
     for (aggregate, delta) in rows {
         if aggregate.len() > AGGREGATE_KEY_BYTES_MAX {

@@ -47,7 +47,11 @@ impl<'a> Context<'a> {
 
     /// The namespace of `prefix`, if it was declared.
     pub fn declared(&self, prefix: &str) -> Option<&str> {
-        self.declared.iter().rev().find(|(name, _)| name == prefix).and_then(|(_, namespace)| namespace.text())
+        self.declared
+            .iter()
+            .rev()
+            .find(|(name, _)| name == prefix)
+            .and_then(|(_, namespace)| namespace.text())
     }
 
     /// The namespace and the local name of a compact URI whose prefix is declared.
@@ -78,9 +82,7 @@ impl<'a> Context<'a> {
         if !self.is_empty() {
             self.collect(tree, &mut used);
         }
-        let member = |prefix: &str| {
-            self.declared.iter().rev().find(|(name, _)| name == prefix).cloned()
-        };
+        let member = |prefix: &str| self.declared.iter().rev().find(|(name, _)| name == prefix).cloned();
         let members: Members<'a> = used.iter().filter_map(|prefix| member(prefix)).collect();
         (!members.is_empty()).then(|| Node::List(vec![Node::Object(members)]))
     }
@@ -97,8 +99,12 @@ impl<'a> Context<'a> {
             Node::Text(text) => note(text),
             Node::List(items) => items.iter().for_each(|item| self.collect(item, used)),
             Node::Object(members) => {
-                members.iter().for_each(|(name, _)| note(name));
-                members.iter().for_each(|(_, value)| self.collect(value, used));
+                for (name, _) in members {
+                    note(name);
+                }
+                for (_, value) in members {
+                    self.collect(value, used);
+                }
             }
             Node::Null | Node::Bool(_) | Node::Number(_) => {}
         }

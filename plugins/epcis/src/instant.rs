@@ -63,7 +63,9 @@ fn fields(text: &str, at: [(usize, usize); 3], separators: [(usize, u8); 2]) -> 
 }
 
 fn digits(bytes: &[u8]) -> Option<i64> {
-    bytes.iter().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
+    bytes
+        .iter()
+        .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
 }
 
 /// Milliseconds (0 to 1000) of an optional fraction of a second, and what follows it.
@@ -146,10 +148,24 @@ mod tests {
     #[test]
     fn refuses_the_rest() {
         for text in [
-            "", "22-07-2026", "2026-01-03", "2026-01-03T05:03:43", "2026-01-03T05:03:43.", "2026-01-03T05:03:43.Z",
-            "2026-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z",
-            "2026-01-01T00:00:60Z", "2026-01-01T00:00:00+1:00", "2026-01-01T00:00:00+24:00", "2026-01-01 00:00:00Z",
-            "9999-12-31T23:59:59.9999Z", "0000-01-01T00:00:00+01:00", "2026-01-01T00:00:00Zx", "２026-01-01T00:00Z",
+            "",
+            "22-07-2026",
+            "2026-01-03",
+            "2026-01-03T05:03:43",
+            "2026-01-03T05:03:43.",
+            "2026-01-03T05:03:43.Z",
+            "2026-02-29T00:00:00Z",
+            "1900-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:00:60Z",
+            "2026-01-01T00:00:00+1:00",
+            "2026-01-01T00:00:00+24:00",
+            "2026-01-01 00:00:00Z",
+            "9999-12-31T23:59:59.9999Z",
+            "0000-01-01T00:00:00+01:00",
+            "2026-01-01T00:00:00Zx",
+            "２026-01-01T00:00Z",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
@@ -172,7 +188,9 @@ mod tests {
 
     #[test]
     fn offsets() {
-        for (text, fits) in [("+13:00", true), ("-00:00", true), ("+14:00", true), ("+14:01", false), ("Z", false)] {
+        for (text, fits) in
+            [("+13:00", true), ("-00:00", true), ("+14:00", true), ("+14:01", false), ("Z", false)]
+        {
             assert_eq!(is_offset(text), fits, "{text}");
         }
     }

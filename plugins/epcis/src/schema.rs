@@ -23,7 +23,10 @@ impl Schema for Epcis {
         let stored = intake::stored(event.data)?;
         if stored.kind.number() != event.type_number {
             let (found, kind) = (event.type_number, stored.kind);
-            return Err(Refusal::at("/type", format!("{} has another type number than {found}", kind.epcis())));
+            return Err(Refusal::at(
+                "/type",
+                format!("{} has another type number than {found}", kind.epcis()),
+            ));
         }
         if !stored.is_canonical {
             return Err(Refusal::new("not in canonical form: post EPCIS events with ?format=epcis"));

@@ -5,8 +5,8 @@
 use crate::ident;
 use crate::shape::EventKind;
 use laterbase_plugin::{
-    Canonical, Commutative, Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge, RawEvent, Refusal,
-    View, from_json,
+    Canonical, Commutative, Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge, RawEvent,
+    Refusal, View, from_json,
 };
 use serde::Deserialize;
 use serde::Serialize;

@@ -83,7 +83,8 @@ impl Vocabulary {
 
 /// `text` with a URN of the vocabulary written as Web URI.
 pub fn of_urn(text: &str) -> Cow<'_, str> {
-    let Some((list, word)) = text.strip_prefix("urn:epcglobal:cbv:").and_then(|rest| rest.split_once(':')) else {
+    let Some((list, word)) = text.strip_prefix("urn:epcglobal:cbv:").and_then(|rest| rest.split_once(':'))
+    else {
         return Cow::Borrowed(text);
     };
     let vocabulary = match list {
@@ -103,14 +104,14 @@ const STEPS: &str = "accepting arriving assembling collecting commissioning cons
     reserving retail_selling sampling sensor_reporting shipping staging_outbound stock_taking stocking storing
     transporting unloading unpacking void_shipping";
 
-const DISPOSITIONS: &str = "active available completeness_verified completeness_inferred conformant container_closed
+const DISPOSITIONS: &str =
+    "active available completeness_verified completeness_inferred conformant container_closed
     container_open damaged destroyed dispensed disposed encoded expired in_progress in_transit inactive
     mismatch_instance mismatch_class mismatch_quantity needs_replacement no_pedigree_match non_conformant
     non_sellable_other partially_dispensed recalled reserved retail_sold returned sellable_accessible
     sellable_not_accessible stolen unavailable unknown";
 
-const TRANSACTIONS: &str =
-    "bol cert desadv inv pedigree po poc prodorder recadv rma testprd testres upevt";
+const TRANSACTIONS: &str = "bol cert desadv inv pedigree po poc prodorder recadv rma testprd testres upevt";
 
 const PARTIES: &str = "owning_party possessing_party location";
 
@@ -118,7 +119,8 @@ const REASONS: &str = "did_not_occur incorrect_data";
 
 const EXCEPTIONS: &str = "ALARM_CONDITION ERROR_CONDITION";
 
-const COMPONENTS: &str = "x y z axial_distance azimuth height spherical_radius polar_angle elevation_angle easting
+const COMPONENTS: &str =
+    "x y z axial_distance azimuth height spherical_radius polar_angle elevation_angle easting
     northing latitude longitude altitude";
 
 const MEASUREMENTS: &str = "AbsoluteHumidity AbsorbedDose AbsorbedDoseRate Acceleration Radioactivity Altitude

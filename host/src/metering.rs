@@ -17,12 +17,12 @@ fn handle() -> &'static PrometheusHandle {
 }
 
 /// Starts recording.
-pub fn start() {
+pub(crate) fn start() {
     let _handle = handle();
 }
 
 /// All figures as text.
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     let handle = handle();
     handle.run_upkeep();
     handle.render()

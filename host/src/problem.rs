@@ -108,7 +108,7 @@ codes! {
     PluginProbeTimeout "plugin_probe_timeout" 422 "The child process that tried the plugin did not finish in time.";
     PluginDlopen "plugin_dlopen" 422 "The dynamic linker refuses the library.";
     PluginSymbol "plugin_symbol" 422 "The library lacks the entry that its section names.";
-    PluginHeader "plugin_header" 422 "The library's entry is of another abi_stable.";
+    PluginHeader "plugin_header" 422 "The library's entry is of another build of the plugin interface.";
     PluginLayout "plugin_layout" 422 "The library's types are laid out differently from the host's.";
     PluginSelfCheck "plugin_self_check" 422 "The plugin's own check of itself fails.";
     PluginConfigure "plugin_configure" 422 "The plugin refuses its configuration.";

@@ -49,7 +49,7 @@ pub struct Opened {
 impl Root {
     /// The Root `name` with its files, if it has any, in `folder`.
     pub fn new(name: &str, folder: PathBuf, desk: Desk) -> Self {
-        let (clock, _) = Clock::new(Default::default(), desk.wall.now());
+        let (clock, _) = Clock::new(ValidTime::default(), desk.wall.now());
         Self {
             name: name.to_owned(),
             folder,

@@ -15,7 +15,6 @@ use crate::plugin::registry::Reloaded;
 use crate::problem::{Code, Problem};
 use crate::root::Root;
 use crate::views::{self, Bounds, Computes, PageQuery};
-use crate::wall::rfc3339;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -35,10 +34,10 @@ impl Service for Front {
         let query = feed::Query {
             vv: query.vv,
             cursor: query.cursor,
-            limit: query.limit.map(|limit| limit as u64),
-            max_bytes: query.max_bytes.map(|bytes| bytes as u64),
-            from: query.from.map(rfc3339),
-            to: query.to.map(rfc3339),
+            limit: query.limit.unwrap_or(self.0.limits().page_events_default),
+            max_bytes: query.max_bytes.unwrap_or(self.0.limits().page_bytes_default),
+            from: query.from,
+            to: query.to,
             types: query.type_.into_iter().collect(),
         };
         blocking(move || root.feed(&catalog, &query).map(Bytes::from)).await
@@ -158,7 +157,7 @@ fn answer(
     }
     let ms = |time: Option<ValidTime>| time.map(ValidTime::millis);
     let known = query.known.map(|known| match known {
-        Known::At(time) => rfc3339(time),
+        Known::At(time) => time.to_string(),
         Known::Vv(text) => text,
     });
     let group = query.group.map(|parts| u32::try_from(parts).unwrap_or(u32::MAX));

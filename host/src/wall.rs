@@ -20,10 +20,3 @@ impl Wall for SystemWall {
         ValidTime::from_parts(seconds, since.subsec_nanos()).unwrap_or(ValidTime(u64::MAX))
     }
 }
-
-/// An instant as people and programs read it: RFC 3339 in UTC with milliseconds.
-pub fn rfc3339(time: ValidTime) -> String {
-    let instant =
-        jiff::Timestamp::from_millisecond(time.millis()).expect("1970..2106 lies within jiff's range");
-    format!("{instant:.3}")
-}

@@ -7,7 +7,6 @@ use crate::core::event::{Dot, EventKey, ValidTime};
 use crate::core::knowledge;
 use crate::core::tables::{Result as TableResult, Tables};
 use crate::problem::{Code, Problem};
-use crate::wall::rfc3339;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -134,7 +133,7 @@ pub(super) fn build(
         *events.get_mut(at).expect("an index of the request") = rejection(bad);
     }
     let vv = knowledge::vv_of_dots(tables, &dots)?.to_string();
-    Ok(Answer { written, duplicate, rejected, events, vv, now: rfc3339(now) })
+    Ok(Answer { written, duplicate, rejected, events, vv, now: now.to_string() })
 }
 
 fn outcome_index(outcome: &Outcome) -> u8 {
@@ -148,7 +147,14 @@ fn outcome_index(outcome: &Outcome) -> u8 {
 /// The answer to a request of which nothing could be written, though it may be written in part.
 pub(super) fn nothing_written(events: Vec<MintedResult>, now: ValidTime) -> Answer {
     let events: Vec<_> = events.into_iter().filter_map(Result::err).map(rejection).collect();
-    Answer { written: 0, duplicate: 0, rejected: events.len(), events, vv: String::new(), now: rfc3339(now) }
+    Answer {
+        written: 0,
+        duplicate: 0,
+        rejected: events.len(),
+        events,
+        vv: String::new(),
+        now: now.to_string(),
+    }
 }
 
 fn rejection(bad: BadEvent) -> EventAnswer {

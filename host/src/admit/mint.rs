@@ -9,7 +9,6 @@ use super::draft::{BadEvent, Draft, Drafted, TypeRef, When};
 use crate::core::clock::Clock;
 use crate::core::event::{EventKey, ValidTime};
 use crate::problem::Code;
-use crate::wall;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -162,7 +161,7 @@ impl Mint<'_> {
             When::At(_) => "/time",
             When::Key(_) => "/key",
         };
-        let (time, now) = (wall::rfc3339(key.time()), wall::rfc3339(self.now));
+        let (time, now) = (key.time(), self.now);
         let detail = format!(
             "{time} is {ahead_ms} ms ahead of this server's clock ({now}); at most {} are taken: check the sender's clock",
             self.future_ms_max

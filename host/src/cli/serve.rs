@@ -3,7 +3,7 @@
 use super::{EXIT_CONFIG, EXIT_IN_USE, EXIT_USAGE, ServeArguments, fail};
 use crate::config::Config;
 use crate::host::{Host, OpenError, Options};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +33,8 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
 fn log_to_standard_error() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LATERBASE_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// The named file, or `laterbase.toml` if there is one, or nothing set.

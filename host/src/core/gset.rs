@@ -110,11 +110,11 @@ pub fn admit(
 pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wall_ms: u64) -> Result<Merged> {
     let Incoming { dot, key, body } = incoming;
     let head = tables.head()?;
-    let held = head.knowledge.get(dot.origin).0;
-    if dot.seq.0 <= held {
+    let last = head.knowledge.get(dot.origin).0;
+    if dot.seq.0 <= last {
         return Ok(Merged::Known);
     }
-    if dot.seq.0 != held + 1 {
+    if dot.seq.0 != last + 1 {
         return Ok(Merged::Gap);
     }
     let hash = match body {

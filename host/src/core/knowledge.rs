@@ -29,9 +29,6 @@ use std::ops::RangeInclusive;
 /// The greatest seq that a version vector may name: the greatest integer that every JSON reader keeps exactly.
 pub const SEQ_MAX: u64 = (1 << 53) - 1;
 
-/// A server's terms are cut at the last multiple of this, so that the longer one stays equal for long.
-pub const CUT_SEQS: u64 = 4096;
-
 /// The wrapping sum of the 128-bit hashes of some dots of one Origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Sum(pub u128);

@@ -11,6 +11,9 @@ pub const ORIGINS_MAX: usize = 65_536;
 /// Pins up to this size travel inside their cursor, in bytes.
 pub const PIN_BYTES_MAX: usize = 2048;
 
+/// Items on a page of a view when the caller names no limit.
+pub const PAGE_ITEMS_DEFAULT: usize = 100;
+
 const _: () =
     assert!(AGGREGATE_KEY_BYTES_MAX + 16 <= TABLE_KEY_BYTES_MAX, "an event key follows an aggregate key");
 

@@ -13,14 +13,12 @@
 use super::{FeedError, KeepPin};
 use crate::core::event::{EventKey, Origin, Seq, ValueHash};
 use crate::core::knowledge::{Knowledge, SEQ_MAX};
+use crate::core::limits::PIN_BYTES_MAX;
 use crate::core::tables::{Position, Tables};
 use data_encoding::BASE64URL_NOPAD;
 
 /// The first byte of every cursor of this layout.
 const VERSION: u8 = 1;
-
-/// A pin of more bytes than this is kept in the tables, and the cursor names it.
-const PIN_BYTES_MAX: usize = 2048;
 
 /// The longest text that can be a cursor: the fixed parts, both hashes and the longest pin.
 const TEXT_BYTES_MAX: usize = (PIN_BYTES_MAX + 128) * 4 / 3;

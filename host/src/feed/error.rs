@@ -47,12 +47,6 @@ pub enum FeedError {
         /// What it must be.
         reason: String,
     },
-    /// An instant outside 1970..2106.
-    #[error("the instant `{name}` lies outside 1970..2106")]
-    TimeRange {
-        /// The parameter.
-        name: &'static str,
-    },
     /// The tables cannot be read.
     #[error(transparent)]
     Tables(#[from] TableError),
@@ -70,7 +64,6 @@ impl FeedError {
             Self::BadParameter { name, .. } => {
                 return Problem::new(Code::BadParameter, self.to_string()).with("parameter", *name);
             }
-            Self::TimeRange { .. } => Code::TimeRange,
             Self::Tables(error) => return error.problem(),
         };
         Problem::new(code, self.to_string())

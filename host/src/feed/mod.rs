@@ -129,8 +129,7 @@ pub fn page(
     let pinned = pin.knowledge();
     let missing = judged.known.missing_count(&pinned);
     let walk = Walk { tables, filters: &asked.filters, pin: &pinned, known: &judged.known, names };
-    let bounds = walk::Bounds { events_max: asked.events_max, bytes_max: asked.bytes_max };
-    let walked = walk.page(resumed.map(|(mark, _)| mark), missing, bounds)?;
+    let walked = walk.page(resumed.map(|(mark, _)| mark), missing, asked.bounds)?;
 
     let unfiltered = asked.filters.scope().is_none();
     let Walked { json, ends, dots, more } = walked;

@@ -1,42 +1,40 @@
 //! What a caller asks of the feed, read and bounded.
 
+use super::walk::Bounds;
 use super::{FeedError, TypeNames};
-use crate::core::event::EventKey;
+use crate::core::event::{EventKey, ValidTime};
 use crate::core::knowledge::{TERMS_MAX, VersionVector, VvError};
-use laterbase_plugin::event::TIME_MS_MAX;
+use crate::core::limits::Limits;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 
-/// How many events a page holds unless the caller says otherwise.
-const EVENTS_DEFAULT: u64 = 1000;
-
-/// How many events a page holds at most, whatever the caller says.
-const EVENTS_MAX: u64 = 10_000;
-
-/// How many bytes a page has, about, unless the caller says otherwise.
-const BYTES_DEFAULT: u64 = 1 << 20;
-
-/// How many bytes a page has at most (one event may be longer), whatever the caller says.
-const BYTES_MAX: u64 = 16 << 20;
-
-/// The parameters of a page as they were sent.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The parameters of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// What the caller knows; several are united.
     pub vv: Vec<String>,
     /// The cursor of the page before.
     pub cursor: Option<String>,
-    /// How many events the page may hold: from 1, default 1000; more than 10,000 counts as 10,000.
-    pub limit: Option<u64>,
-    /// After how many bytes of events the page closes: from 1, default 1 MiB; more than 16 MiB counts as 16 MiB.
-    /// The first event is given however long it is.
-    pub max_bytes: Option<u64>,
-    /// Only events at or after this instant (RFC 3339), times rounded to milliseconds.
-    pub from: Option<String>,
-    /// Only events before this instant, likewise.
-    pub to: Option<String>,
+    /// How many events the page may hold, from 1.
+    pub limit: usize,
+    /// After how many bytes of events the page closes, from 1; the first event is given however long it is.
+    pub max_bytes: usize,
+    /// Only events whose time rounds to a millisecond at or after this.
+    pub from: Option<ValidTime>,
+    /// Only events whose time rounds to a millisecond before this.
+    pub to: Option<ValidTime>,
     /// Only events of these types, by name or number; none: all.
     pub types: Vec<String>,
+}
+
+impl Default for Query {
+    /// The first page of everything, as long as the default limits let it be.
+    fn default() -> Self {
+        let limits = Limits::default();
+        let (limit, max_bytes) = (limits.page_events_default, limits.page_bytes_default);
+        Self { vv: Vec::new(), cursor: None, limit, max_bytes, from: None, to: None, types: Vec::new() }
+    }
 }
 
 /// A query that keeps the rules.
@@ -44,8 +42,7 @@ pub struct Query {
 pub(super) struct Asked {
     pub(super) vv: VersionVector,
     pub(super) filters: Filters,
-    pub(super) events_max: usize,
-    pub(super) bytes_max: usize,
+    pub(super) bounds: Bounds,
 }
 
 /// Which events the caller wants to see at all.
@@ -63,15 +60,17 @@ impl Asked {
     /// Reads `query`; type names mean what `names` says.
     pub(super) fn read(query: &Query, names: &dyn TypeNames) -> Result<Self, FeedError> {
         let filters = Filters {
-            from_ms: query.from.as_deref().map(|text| instant_ms("from", text)).transpose()?,
-            to_ms: query.to.as_deref().map(|text| instant_ms("to", text)).transpose()?,
+            from_ms: query.from.map(next_ms),
+            to_ms: query.to.map(next_ms),
             types: query.types.iter().map(|text| type_number(text, names)).collect::<Result<_, _>>()?,
         };
         Ok(Self {
             vv: united(&query.vv, filters.scope())?,
             filters,
-            events_max: bounded("limit", query.limit, EVENTS_DEFAULT, EVENTS_MAX)?,
-            bytes_max: bounded("max_bytes", query.max_bytes, BYTES_DEFAULT, BYTES_MAX)?,
+            bounds: Bounds {
+                events_max: from_one("limit", query.limit)?,
+                bytes_max: from_one("max_bytes", query.max_bytes)?,
+            },
         })
     }
 }
@@ -134,12 +133,9 @@ fn united(texts: &[String], scope: Option<u32>) -> Result<VersionVector, FeedErr
     Ok(united)
 }
 
-fn bounded(name: &'static str, asked: Option<u64>, default: u64, max: u64) -> Result<usize, FeedError> {
-    let value = asked.unwrap_or(default).min(max);
-    if value == 0 {
-        return Err(FeedError::BadParameter { name, reason: "is at least 1".to_owned() });
-    }
-    Ok(usize::try_from(value).expect("the maxima fit into usize"))
+fn from_one(name: &'static str, value: usize) -> Result<usize, FeedError> {
+    let error = || FeedError::BadParameter { name, reason: "is at least 1".to_owned() };
+    NonZeroUsize::new(value).map(NonZeroUsize::get).ok_or_else(error)
 }
 
 fn type_number(text: &str, names: &dyn TypeNames) -> Result<u32, FeedError> {
@@ -150,24 +146,9 @@ fn type_number(text: &str, names: &dyn TypeNames) -> Result<u32, FeedError> {
     })
 }
 
-/// The instant in whole milliseconds, rounded up: a time rounded to milliseconds is at or after an instant exactly
-/// if it is at or after the next whole millisecond. A space where the offset's `+` was decoded from a URL is taken
-/// for it.
-fn instant_ms(name: &'static str, text: &str) -> Result<i64, FeedError> {
-    let mended = text.len().checked_sub(6).filter(|at| text.as_bytes().get(*at) == Some(&b' '));
-    let text = match mended.and_then(|at| text.split_at_checked(at)) {
-        Some((before, offset)) => format!("{before}+{}", offset.trim_start()),
-        None => text.to_owned(),
-    };
-    let instant: jiff::Timestamp = text.parse().map_err(|_| FeedError::BadParameter {
-        name,
-        reason: "is an instant in RFC 3339 with an offset, as 2026-05-01T10:00:00.123+12:00".to_owned(),
-    })?;
-    let nanos = instant.as_nanosecond();
-    let ms = nanos.div_euclid(1_000_000) + i128::from(nanos.rem_euclid(1_000_000) > 0);
-    let ms = i64::try_from(ms).expect("jiff's instants lie within the years -9999..9999");
-    if !(0..=TIME_MS_MAX).contains(&ms) {
-        return Err(FeedError::TimeRange { name });
-    }
-    Ok(ms)
+/// The instant in milliseconds, rounded up: a time rounded to milliseconds is at or after an instant exactly if it
+/// is at or after the next whole millisecond. (NTP64 floors what it is made from, so a whole millisecond comes back.)
+pub(super) fn next_ms(instant: ValidTime) -> i64 {
+    let fraction = ((instant.0 & 0xffff_ffff) * 1000).div_ceil(1 << 32);
+    instant.seconds() * 1000 + fraction.cast_signed()
 }

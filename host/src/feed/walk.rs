@@ -43,7 +43,7 @@ pub(super) struct Walk<'w> {
 }
 
 /// When a page closes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) events_max: usize,
     pub(super) bytes_max: usize,
@@ -186,7 +186,7 @@ impl Walk<'_> {
     fn smallest(&self, mark: Option<Mark>, bounds: Bounds) -> tables::Result<Smallest> {
         let by_type = !self.filters.types.is_empty();
         let keep = if by_type { COLLECT_POSITIONS_BY_TYPE } else { COLLECT_POSITIONS };
-        let mut smallest = Smallest::new(keep.max(bounds.events_max + 1));
+        let mut smallest = Smallest::new(keep.max(bounds.events_max.saturating_add(1)));
         for (origin, gap) in self.known.missing(self.pin) {
             self.tables.dots(origin, gap, &mut |_, row| {
                 let passed = mark.is_some_and(|mark| passed(&mark, row.key, row.hash));
@@ -335,7 +335,7 @@ struct Smallest {
 
 impl Smallest {
     fn new(keep: usize) -> Self {
-        Self { values: Vec::new(), keep, cut: None, full: 2 * keep }
+        Self { values: Vec::new(), keep, cut: None, full: keep.saturating_mul(2) }
     }
 
     fn push(&mut self, key: EventKey, hash: ValueHash) {
@@ -346,7 +346,7 @@ impl Smallest {
         if self.values.len() >= self.full {
             self.finish();
             // One key may have more values than are asked for: then the next round must wait longer.
-            self.full = 2 * self.values.len().max(self.keep);
+            self.full = self.values.len().max(self.keep).saturating_mul(2);
         }
     }
 

@@ -128,14 +128,14 @@ impl Environment {
         if kind == Kind::Durable && found == Found::Nothing {
             sync_directories(dir).map_err(|source| io_refused(dir, source))?;
         }
-        let names = open_rows(&env, None).map_err(refused)?.remap_data_type();
+        let [names] = open_rows(&env, [None]).map_err(refused)?;
         Ok(Self {
             env,
             path: dir.to_owned(),
             kind,
             gate: Gate::new(),
             poisoned: AtomicBool::new(false),
-            names,
+            names: names.remap_data_type(),
             tables: Mutex::default(),
             #[cfg(test)]
             fault: Mutex::default(),
@@ -163,16 +163,32 @@ impl Environment {
     /// The table `name`, made if it is not there; inside [`Self::write`] only one that is open already. A reader that
     /// began before this made or first opened the table does not know it and answers with an error.
     pub fn table(&self, name: &str) -> Result<Table> {
+        self.tables([name]).map(|[table]| table)
+    }
+
+    /// Several tables, made in one commit where they are not there; otherwise as [`Self::table`].
+    pub fn tables<const N: usize>(&self, names: [&str; N]) -> Result<[Table; N]> {
         self.growing(&mut || {
             let _pass = self.enter()?;
-            if let Some(table) = self.tables().get(name) {
-                return Ok(table.clone());
+            if let Some(tables) = self.known(names) {
+                return Ok(tables);
             }
-            // Two threads may do this at once: LMDB gives both the same number.
-            let rows = open_rows(&self.env, Some(name)).map_err(table_error)?;
-            let table = || Table(Arc::new(TableInner { rows, removed: AtomicBool::new(false) }));
-            Ok(self.tables().entry(name.to_owned()).or_insert_with(table).clone())
+            // Two threads may do this at once: LMDB gives both the same numbers.
+            let rows = open_rows(&self.env, names.map(Some)).map_err(table_error)?;
+            let mut known = self.open_tables();
+            for (name, rows) in names.into_iter().zip(rows) {
+                let table = || Table(Arc::new(TableInner { rows, removed: AtomicBool::new(false) }));
+                known.entry(name.to_owned()).or_insert_with(table);
+            }
+            drop(known);
+            self.known(names).ok_or_else(|| TableError::Io("a table just opened is not open".into()))
         })
+    }
+
+    fn known<const N: usize>(&self, names: [&str; N]) -> Option<[Table; N]> {
+        let known = self.open_tables();
+        let tables: Option<Vec<Table>> = names.iter().map(|name| known.get(*name).cloned()).collect();
+        tables?.try_into().ok()
     }
 
     /// Takes a table away with all its rows; false if there is none of this name. Waits until no transaction is
@@ -181,8 +197,7 @@ impl Environment {
         if !self.table_names()?.iter().any(|known| known == name) {
             return Ok(false);
         }
-        let table = self.table(name)?;
-        self.growing(&mut || self.remove_alone(name, &table))?;
+        self.growing(&mut || self.remove_alone(name, &self.table(name)?))?;
         Ok(true)
     }
 
@@ -195,10 +210,10 @@ impl Environment {
         // table; and the handles that are left refuse to be used, see `Table::rows`.
         let removed = unsafe { rows.remove(&mut txn) };
         removed.map_err(table_error)?;
-        self.commit(txn)?;
+        // LMDB has given the handle up, even if the commit fails and the table is still there.
         table.0.removed.store(true, Ordering::Release);
-        self.tables().remove(name);
-        Ok(())
+        self.open_tables().remove(name);
+        self.commit(txn)
     }
 
     /// The names of all tables, in order.
@@ -256,6 +271,12 @@ impl Environment {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
+    /// Whether somebody waits for the others to leave, so that the map can move.
+    #[cfg(test)]
+    pub(crate) fn is_growing(&self) -> bool {
+        self.gate.is_awaited()
+    }
+
     fn commit(&self, txn: heed::RwTxn<'_>) -> Result<()> {
         #[cfg(test)]
         if let Some(error) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -283,7 +304,7 @@ impl Environment {
         Ok(pass)
     }
 
-    fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Table>> {
+    fn open_tables(&self) -> MutexGuard<'_, BTreeMap<String, Table>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -341,6 +362,11 @@ pub trait Rows {
     #[doc(hidden)]
     fn txn(&self) -> &heed::RoTxn<'_, WithoutTls>;
 
+    /// The number of the commit that a reader sees, or that the writer is about to make.
+    fn commit_number(&self) -> u64 {
+        self.txn().id() as u64
+    }
+
     /// The bytes of a row.
     fn get(&self, table: &Table, key: &[u8]) -> Result<Option<&[u8]>> {
         table.rows()?.get(self.txn(), key).map_err(table_error)
@@ -384,6 +410,12 @@ pub trait Rows {
 }
 
 impl Rows for ReadTxn<'_> {
+    fn txn(&self) -> &heed::RoTxn<'_, WithoutTls> {
+        &self.txn
+    }
+}
+
+impl Rows for &mut WriteTxn<'_> {
     fn txn(&self) -> &heed::RoTxn<'_, WithoutTls> {
         &self.txn
     }
@@ -477,16 +509,21 @@ fn opened_here(dir: &Path) -> Option<PathBuf> {
     heed::env_closing_event(&path).map(|_| path)
 }
 
-/// Opens a table, or the one that names all others.
-fn open_rows(env: &Env<WithoutTls>, name: Option<&str>) -> heed::Result<Database<'static, Bytes, Bytes>> {
+/// Opens tables in one commit; no name means the table that names all others.
+fn open_rows<const N: usize>(
+    env: &Env<WithoutTls>,
+    names: [Option<&str>; N],
+) -> heed::Result<[Database<'static, Bytes, Bytes>; N]> {
     let txn = env.write_txn()?;
     let opened = env.create_databases_and_commit(txn, |opener, txn| {
-        opener.create_database::<Bytes, Bytes>(txn, name).map(CommitOrAbort::<_, heed::Error>::Commit)
+        let mut rows = Vec::with_capacity(N);
+        for name in names {
+            rows.push(opener.create_database::<Bytes, Bytes>(txn, name)?);
+        }
+        let rows: std::result::Result<[_; N], _> = rows.try_into();
+        rows.map(CommitOrAbort::<_, ()>::Commit).map_err(|_| heed::Error::from(MdbError::Problem))
     })?;
-    match opened {
-        CommitOrAbort::Commit(rows) => Ok(rows),
-        CommitOrAbort::Abort(error) => Err(error),
-    }
+    opened.commit().ok_or_else(|| MdbError::Problem.into())
 }
 
 /// Makes the file as long as the map. LMDB may name a last page that it never wrote; with the file at full length a

@@ -75,6 +75,12 @@ impl Gate {
         Ok(Alone { gate: self })
     }
 
+    /// Whether somebody waits to be alone.
+    #[cfg(test)]
+    pub(super) fn is_awaited(&self) -> bool {
+        self.lock().waiting > 0
+    }
+
     fn held_by_this_thread(&self) -> usize {
         INSIDE.with_borrow(|inside| inside.get(&self.name).copied().unwrap_or(0))
     }
@@ -139,7 +145,7 @@ mod tests {
                 drop(alone);
                 done.send(()).expect("the test waits");
             });
-            while gate.lock().waiting == 0 {
+            while !gate.is_awaited() {
                 thread::yield_now();
             }
             let inner = gate.pass();

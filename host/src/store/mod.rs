@@ -3,9 +3,18 @@
 
 mod datafile;
 pub mod environment;
+mod expiring;
 mod gate;
+pub mod lmdb;
+mod lmdb_tables;
+pub mod lock;
+pub mod memory;
+mod rows;
 
 pub use datafile::DataFileError;
+pub use lmdb::{LmdbStore, OpenError};
+pub use lock::{DataLock, LockError};
+pub use memory::MemoryStore;
 
 use crate::core::tables::{Result, Tables, TablesMut};
 
@@ -20,3 +29,6 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A body that puts nothing costs no commit.
     fn commit(&self, body: &mut dyn FnMut(&mut dyn TablesMut) -> Result<()>) -> Result<()>;
 }
+
+#[cfg(test)]
+mod tests;

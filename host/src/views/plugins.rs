@@ -135,7 +135,11 @@ fn no_such() -> Failure {
 fn failure(fault: &CallError) -> Failure {
     let kind = match fault {
         CallError::Refused(_) => FailureKind::Refused,
-        _ => FailureKind::Broken,
+        CallError::Panicked(_)
+        | CallError::Corrupt(_)
+        | CallError::Unsupported(_)
+        | CallError::Cancelled(_)
+        | CallError::Malformed(_) => FailureKind::Broken,
     };
     Failure { kind, message: fault.to_string() }
 }

@@ -136,12 +136,11 @@ impl<'a> Walk<'_, 'a> {
             Kind::Zone => trimmed(value, "an offset such as +12:00 or -03:30", instant::is_offset),
             Kind::Reference => trimmed(value, "a URI", is_uri),
             Kind::References => self.list(Kind::Reference, value, false),
-            Kind::Identifier => self.identifier(value),
             Kind::Identifiers => self.list(Kind::Identifier, value, true),
-            Kind::OneOrMoreIdentifiers => match value {
-                Node::List(_) => self.list(Kind::Identifier, value, true),
-                _ => self.identifier(value),
-            },
+            Kind::OneOrMoreIdentifiers if matches!(value, Node::List(_)) => {
+                self.list(Kind::Identifier, value, true)
+            }
+            Kind::Identifier | Kind::OneOrMoreIdentifiers => self.identifier(value),
             Kind::Action => {
                 trimmed(value, "ADD, OBSERVE or DELETE", |text| matches!(text, "ADD" | "OBSERVE" | "DELETE"))
             }
@@ -155,50 +154,26 @@ impl<'a> Walk<'_, 'a> {
                         && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
                 })
             }
-            Kind::Boolean => match value {
-                Node::Bool(_) => Ok(value),
-                other => Err(unexpected("true or false", &other)),
-            },
+            Kind::Boolean if matches!(value, Node::Bool(_)) => Ok(value),
+            Kind::Boolean => Err(unexpected("true or false", &value)),
             Kind::Text => text(&value).map(drop).map(|()| value),
             Kind::Hex => trimmed(value, "hexadecimal digits", |text| {
                 !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
             }),
             Kind::Object(shape) => self.object(shape, value),
             Kind::Objects(shape, least) => {
-                at_least(least, self.each(value, true, |item| self.object(shape, item))?)
+                at_least(least, each(value, true, |item| self.object(shape, item))?)
             }
         }
     }
 
     fn object(&self, shape: &'static Shape, value: Node<'a>) -> Result<Node<'a>, Fault> {
-        match value {
-            Node::Object(members) => {
-                self.members(members, &[shape.members], shape.extensions).map(Node::Object)
-            }
-            other => Err(unexpected("an object", &other)),
-        }
+        let Node::Object(members) = value else { return Err(unexpected("an object", &value)) };
+        self.members(members, &[shape.members], shape.extensions).map(Node::Object)
     }
 
     fn list(&self, kind: Kind, value: Node<'a>, sorted: bool) -> Result<Node<'a>, Fault> {
-        self.each(value, sorted, |item| self.value(kind, item))
-    }
-
-    /// A list with every item in canonical form.
-    fn each(
-        &self,
-        value: Node<'a>,
-        sorted: bool,
-        form: impl Fn(Node<'a>) -> Result<Node<'a>, Fault>,
-    ) -> Result<Node<'a>, Fault> {
-        let Node::List(mut items) = value else { return Err(unexpected("a list", &value)) };
-        for (at, item) in items.iter_mut().enumerate() {
-            let raw = std::mem::replace(item, Node::Null);
-            *item = form(raw).map_err(|fault| fault.under(at))?;
-        }
-        if sorted {
-            items.sort_unstable();
-        }
-        Ok(Node::List(items))
+        each(value, sorted, |item| self.value(kind, item))
     }
 
     /// A URI with its prefix written out, GS1 keys as Digital Links.
@@ -232,6 +207,23 @@ impl<'a> Walk<'_, 'a> {
     }
 }
 
+/// A list with every item in canonical form.
+fn each<'a>(
+    value: Node<'a>,
+    sorted: bool,
+    form: impl Fn(Node<'a>) -> Result<Node<'a>, Fault>,
+) -> Result<Node<'a>, Fault> {
+    let Node::List(mut items) = value else { return Err(unexpected("a list", &value)) };
+    for (at, item) in items.iter_mut().enumerate() {
+        let raw = std::mem::replace(item, Node::Null);
+        *item = form(raw).map_err(|fault| fault.under(at))?;
+    }
+    if sorted {
+        items.sort_unstable();
+    }
+    Ok(Node::List(items))
+}
+
 /// An extension as written, but for the order of members and for members that are null.
 fn extension(value: Node<'_>) -> Node<'_> {
     match value {
@@ -242,14 +234,14 @@ fn extension(value: Node<'_>) -> Node<'_> {
             Node::Object(members)
         }
         Node::List(items) => Node::List(items.into_iter().map(extension).collect()),
-        other => other,
+        scalar @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_)) => scalar,
     }
 }
 
 fn number(value: Node<'_>, negative: bool) -> Result<Node<'_>, Fault> {
-    let Node::Number(written) = &value else { return Err(unexpected("a number", &value)) };
+    let Node::Number(written) = value else { return Err(unexpected("a number", &value)) };
     let canonical =
-        decimal::canonical(written).ok_or_else(|| Fault::new("a number out of all proportion"))?;
+        decimal::canonical(&written).ok_or_else(|| Fault::new("a number out of all proportion"))?;
     if !negative && canonical.starts_with('-') {
         return Err(Fault::new("an amount is not negative"));
     }
@@ -257,10 +249,10 @@ fn number(value: Node<'_>, negative: bool) -> Result<Node<'_>, Fault> {
 }
 
 fn at_least(least: usize, value: Node<'_>) -> Result<Node<'_>, Fault> {
-    match &value {
-        Node::List(items) if items.len() < least => Err(Fault::new(format!("at least {least} is wanted"))),
-        _ => Ok(value),
+    if matches!(&value, Node::List(items) if items.len() < least) {
+        return Err(Fault::new(format!("at least {least} is wanted")));
     }
+    Ok(value)
 }
 
 fn unexpected(wanted: &str, found: &Node<'_>) -> Fault {
@@ -332,7 +324,8 @@ fn rules(kind: EventKind, event: &Node<'_>) -> Result<(), Fault> {
             let inputs = filled("inputEPCList") || filled("inputQuantityList");
             let outputs = filled("outputEPCList") || filled("outputQuantityList");
             let half = has("transformationID") && (inputs || outputs);
-            if !(inputs && outputs) && !half {
+            let whole = inputs && outputs;
+            if !whole && !half {
                 return Err(Fault::new(
                     "inputs and outputs are needed, or a transformationID and either of them",
                 ));
@@ -343,8 +336,7 @@ fn rules(kind: EventKind, event: &Node<'_>) -> Result<(), Fault> {
     sensors(event).map_err(|fault| fault.within("/sensorElementList"))
 }
 
-/// An attribute stands in the metadata of a sensor element or in its reports, not in both; a report says what it
-/// measured or what went wrong.
+/// Each report of a sensor says what it measured or what went wrong, and does not contradict the metadata beside it.
 fn sensors(event: &Node<'_>) -> Result<(), Fault> {
     let Some(Node::List(elements)) = event.get("sensorElementList") else { return Ok(()) };
     for (at, element) in elements.iter().enumerate() {
@@ -354,12 +346,12 @@ fn sensors(event: &Node<'_>) -> Result<(), Fault> {
             if report.get("type").is_none() && report.get("exception").is_none() {
                 return Err(at_report(Fault::new("type is missing")));
             }
-            let metadata =
-                |name: &&&str| element.get("sensorMetadata").is_some_and(|m| m.get(name).is_some());
-            let twice = SENSOR_ATTRIBUTES.iter().filter(|name| report.get(name).is_some()).find(metadata);
-            if let Some(name) = twice {
-                let message = "given in sensorMetadata already; it goes there or into the reports";
-                return Err(at_report(Fault::new(message).under(name)));
+            let differs = |name: &&&str| {
+                let metadata = element.get("sensorMetadata").and_then(|metadata| metadata.get(name));
+                matches!((metadata, report.get(name)), (Some(one), Some(other)) if one != other)
+            };
+            if let Some(name) = SENSOR_ATTRIBUTES.iter().find(differs) {
+                return Err(at_report(Fault::new("sensorMetadata says otherwise").under(name)));
             }
         }
     }

@@ -99,8 +99,12 @@ impl<'a> Context<'a> {
             Node::Text(text) => note(text),
             Node::List(items) => items.iter().for_each(|item| self.collect(item, used)),
             Node::Object(members) => {
-                members.iter().for_each(|(name, _)| note(name));
-                members.iter().for_each(|(_, value)| self.collect(value, used));
+                for (name, _) in members {
+                    note(name);
+                }
+                for (_, value) in members {
+                    self.collect(value, used);
+                }
             }
             Node::Null | Node::Bool(_) | Node::Number(_) => {}
         }

@@ -15,7 +15,7 @@
 //! today may change.
 
 use crate::context::Context;
-use crate::json::Node;
+use crate::json::{Members, Node};
 use crate::words::{self, Vocabulary};
 use crate::{decimal, ident, instant};
 use sha2::{Digest, Sha256};
@@ -150,6 +150,10 @@ const TYPED: [(&str, &str, Vocabulary); 3] = [
 const IGNORED: [&str; 7] =
     ["type", "@context", "eventID", "recordTime", "errorDeclaration", "rdfs:comment", "comment"];
 
+fn is_comment(name: &str) -> bool {
+    matches!(name, "rdfs:comment" | "comment")
+}
+
 /// The pre-hash text of an event. Total: whatever is in `event`, there is a text.
 pub fn prehash(event: &Node<'_>, context: &Context<'_>) -> String {
     let writer = Writer { context };
@@ -165,7 +169,11 @@ pub fn prehash(event: &Node<'_>, context: &Context<'_>) -> String {
     let mut rest = Vec::new();
     for (name, value) in members {
         let name = name.as_ref();
-        if IGNORED.contains(&name) || ORDER.iter().any(|field| field.name == name) {
+        if IGNORED.contains(&name) {
+            continue;
+        }
+        if let Some(field) = ORDER.iter().find(|field| field.name == name) {
+            writer.left_over(field, value, &mut rest);
             continue;
         }
         match (TYPED.iter().find(|(list, ..)| *list == name), value) {
@@ -191,7 +199,7 @@ pub fn event_hash(prehash: &str) -> String {
 
 fn append_sorted(mut texts: Vec<String>, out: &mut String) {
     texts.sort_unstable();
-    texts.iter().for_each(|text| out.push_str(text));
+    out.extend(texts);
 }
 
 struct Writer<'c> {
@@ -236,13 +244,15 @@ impl Writer<'_> {
                         self.field(field, value, out);
                     }
                 }
-                let mut rest = Vec::new();
-                for (name, value) in members {
-                    if !IGNORED.contains(&name.as_ref()) && inner.iter().all(|field| field.name != name) {
-                        self.extension(name, value, &mut rest);
-                    }
+                let mut kept = Vec::new();
+                for (name, value) in self
+                    .others(inner, members)
+                    .filter(|(label, ..)| self.keeps(members, label))
+                    .map(|(_, name, value)| (name, value))
+                {
+                    self.extension(name, value, &mut kept);
                 }
-                append_sorted(rest, out);
+                append_sorted(kept, out);
                 if out.len() == start {
                     out.truncate(before);
                 }
@@ -259,6 +269,56 @@ impl Writer<'_> {
             for part in [field.name, "=", &text] {
                 out.push_str(part);
             }
+        }
+    }
+
+    /// The members that `fields` does not list, with their labels.
+    fn others<'n>(
+        &self,
+        fields: &'static [Field],
+        members: &'n Members<'_>,
+    ) -> impl Iterator<Item = (Cow<'n, str>, &'n str, &'n Node<'n>)> {
+        members
+            .iter()
+            .filter(|(name, _)| fields.iter().all(|field| field.name != name) && !is_comment(name))
+            .map(|(name, value)| (self.context.label(name), name.as_ref(), value))
+    }
+
+    /// Whether a member labelled `label` stays at the end of the object that holds it. The standard says that all
+    /// do. The reference implementation keeps those whose namespace ends in `/` if nothing beside them is called
+    /// like an action; the others it writes behind the known fields, among the rest, under the names around them.
+    fn keeps(&self, members: &Members<'_>, label: &str) -> bool {
+        let others =
+            || members.iter().filter(|(name, _)| !is_comment(name)).map(|(name, _)| self.context.label(name));
+        let odd = |label: Cow<'_, str>| label.contains("eventTime") || label.contains("action");
+        label.starts_with('{') && label.contains("/}") && others().count() > 1 && !others().any(odd)
+    }
+
+    /// Adds what `field` has not written of `value`, under the names around it.
+    fn left_over(&self, field: &Field, value: &Node<'_>, texts: &mut Vec<String>) {
+        let mut inner = Vec::new();
+        match (&field.form, value) {
+            (Form::List(element), _) => self.left_over(element, value, &mut inner),
+            (Form::Fields(_), Node::List(items)) => {
+                return items.iter().for_each(|item| self.left_over(field, item, texts));
+            }
+            (Form::Fields(fields), Node::Object(members)) => {
+                for field in *fields {
+                    if let Some(value) = value.get(field.name) {
+                        self.left_over(field, value, &mut inner);
+                    }
+                }
+                for (label, name, value) in self.others(fields, members) {
+                    if !self.keeps(members, &label) {
+                        self.extension(name, value, &mut inner);
+                    }
+                }
+            }
+            (Form::Value | Form::Time | Form::Word(_) | Form::Fields(_), _) => {}
+        }
+        if !inner.is_empty() {
+            inner.sort_unstable();
+            texts.push([field.name, &inner.concat()].concat());
         }
     }
 
@@ -317,7 +377,7 @@ impl Writer<'_> {
         let own = match value {
             Node::Object(members) => {
                 for (name, value) in members.iter().filter(|(name, _)| name != "#text") {
-                    if !matches!(name.as_ref(), "rdfs:comment" | "comment") {
+                    if !is_comment(name) {
                         self.extension(name, value, &mut inner);
                     }
                 }

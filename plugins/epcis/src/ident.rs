@@ -192,7 +192,7 @@ fn open(body: &str, alphabet: Alphabet) -> Option<String> {
 /// An element of a URN, where most punctuation must be percent-encoded, as one of a Digital Link.
 fn urn_element(text: &str, length_max: usize, alphabet: Alphabet) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!')(*+,.:;=_%-".contains(&byte);
-    if !text.bytes().all(plain) { None } else { element(text, length_max, alphabet) }
+    if text.bytes().all(plain) { element(text, length_max, alphabet) } else { None }
 }
 
 /// An element of 1 to `length_max` characters, decoded and encoded again in the one canonical way.
@@ -207,7 +207,9 @@ fn element(text: &str, length_max: usize, alphabet: Alphabet) -> Option<String> 
         if byte.is_ascii_alphanumeric() || b"-._';=".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let digit =
+                |half: u8| char::from(b"0123456789ABCDEF".get(usize::from(half)).copied().unwrap_or(b'0'));
+            encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
     (1..=length_max).contains(&length).then_some(encoded)
@@ -244,10 +246,9 @@ fn of_path(path: &str) -> Option<String> {
         let (qualifier, text) = (ai(qualifier), segments.next()?);
         let (rank, length_max, alphabet) = match (key, qualifier) {
             ("01" | "8006", "22") | ("8017" | "8018", "8019") => (0, 20, Alphabet::General),
-            ("01" | "8006", "10") => (1, 20, Alphabet::General),
+            ("01" | "8006", "10") | ("414", "254") => (1, 20, Alphabet::General),
             ("01", "235") => (2, 28, Alphabet::General),
             ("01" | "8006", "21") => (3, 20, Alphabet::General),
-            ("414", "254") => (1, 20, Alphabet::General),
             ("8010", "8011") => (1, 12, Alphabet::Digits),
             _ => return None,
         };

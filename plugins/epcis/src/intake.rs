@@ -1,6 +1,6 @@
 //! Intake: a body in, one verdict per event out.
 //!
-//! Taken are a bare event, a list of events, an EPCISDocument, an EPCISQueryDocument, and NDJSON with one of these in
+//! Taken are a bare event, a list of events, an `EPCISDocument`, an `EPCISQueryDocument`, and NDJSON with one of these in
 //! each line. What is wrong with one event is that event's verdict, with a pointer into the body; a body that is
 //! not UTF-8, not JSON or a document without an event list is refused whole.
 
@@ -110,7 +110,8 @@ fn document(raw: &RawValue, pointer: &str, verdicts: &mut Vec<Verdict>) -> Resul
     let list = member(results.unwrap_or(body), "eventList");
     let list = list.ok_or_else(|| Fault::new("eventList is missing").within(path))?;
     let items = json::list(list);
-    let items = items.ok_or_else(|| Fault::new("a list of events is wanted").within(path).within(""))?;
+    let items =
+        items.ok_or_else(|| Fault::new("a list of events is wanted").under("eventList").within(path))?;
     events(&items, &context, &format!("{pointer}{path}/eventList"), verdicts);
     Ok(())
 }

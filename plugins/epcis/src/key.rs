@@ -28,7 +28,8 @@ pub fn tail(prehash: &str, declared_ms: Option<i64>) -> [u8; 8] {
             hash.update(instant::format(millis).as_bytes());
         }
     }
-    *hash.finalize().first_chunk().expect("a SHA-256 has 32 bytes")
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk().copied().unwrap_or_default()
 }
 
 /// The whole key; none if the instant lies outside 1970..2106.

@@ -141,9 +141,8 @@ static REPORT: Shape = open(&[
 static SENSOR: Shape =
     open(&[may("sensorMetadata", Kind::Object(&METADATA)), must("sensorReport", Kind::Objects(&REPORT, 1))]);
 
-/// Sensor attributes that stand either in the metadata or in the reports.
-pub const SENSOR_ATTRIBUTES: [&str; 5] =
-    ["time", "deviceID", "deviceMetadata", "rawData", "dataProcessingMethod"];
+/// Attributes of a sensor element as a whole or of each report; given in both places they must agree.
+pub const SENSOR_ATTRIBUTES: [&str; 4] = ["deviceID", "deviceMetadata", "rawData", "dataProcessingMethod"];
 
 /// One of the five types of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

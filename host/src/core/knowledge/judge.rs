@@ -1,7 +1,8 @@
 //! Checks against the tables: what this replica says of a client's term, and the terms that it writes itself.
 
-use super::{CUT_SEQS, Knowledge, Sum, Term, VersionVector};
+use super::{Knowledge, Sum, Term, VersionVector};
 use crate::core::event::{Dot, Origin, Seq};
+use crate::core::limits::VV_CUT;
 use crate::core::tables::{Result, TableError, Tables};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -46,11 +47,11 @@ pub fn vv_of_server(tables: &dyn Tables) -> Result<VersionVector> {
 }
 
 /// The vv of `knowledge`, all of which must be held here: per Origin two terms with checks, cut at the last multiple
-/// of [`CUT_SEQS`] (one term where a side of the cut is empty).
+/// of [`VV_CUT`] (one term where a side of the cut is empty).
 pub fn vv_of(tables: &dyn Tables, knowledge: &Knowledge) -> Result<VersionVector> {
     let mut terms = Vec::new();
     for (origin, last) in knowledge.iter() {
-        let cut = Seq(last.0 - last.0 % CUT_SEQS);
+        let cut = Seq(last.0 - last.0 % VV_CUT);
         let below = sum_up_to(tables, origin, cut)?;
         if cut.0 > 0 {
             terms.push(Term { origin, intervals: vec![1..=cut.0], check: Some(below.check()) });

@@ -69,7 +69,7 @@ fn lost(claim: Claim, seed: u64) -> usize {
         }
         Claim::SinceTime => {
             let newest = given.last().expect("20 events were given").key.time();
-            Query { from: Some(crate::feed::tests::pages::rfc3339(newest)), ..knowing("", 5) }
+            Query { from: Some(newest), ..knowing("", 5) }
         }
     };
     let (more, _) = walk(&mut depot.replica, next, |_| ());

@@ -233,8 +233,8 @@ pub(super) fn facts(seen: &[Seen]) -> Vec<Fact> {
 }
 
 /// The query of a caller that knows `vv`.
-pub(super) fn knowing(vv: &str, limit: u64) -> Query {
-    Query { vv: vec![vv.to_owned()], limit: Some(limit), ..Query::default() }
+pub(super) fn knowing(vv: &str, limit: usize) -> Query {
+    Query { vv: vec![vv.to_owned()], limit, ..Query::default() }
 }
 
 /// Walks to the end; `between` is called after every page but the last and may change the replica. Gives all events

@@ -71,6 +71,11 @@ fn hashes() {
     println!("{compared} hashes compared");
 }
 
+/// Documents that GS1's schema refuses and this plugin takes: the schema allows `persistentDisposition` in four of the
+/// five types of events, the standard in all.
+const TAKEN: &str =
+    "documents/openepcis/Capture__Documents__AggregationEvent_with_persistentDisposition.json";
+
 // Goal: documents that conform to GS1's schema are taken whole; of the others at least one event is refused. The hash
 // of the stored form is that of the event as written.
 #[test]
@@ -78,7 +83,11 @@ fn verdicts() {
     for Document { file, expected, text } in documents() {
         let verdicts = epcis::intake::read("application/json", text.as_bytes()).expect("a document");
         let refused: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).collect();
-        assert_eq!(refused.is_empty(), expected["schema_valid"] == true, "{file}: {refused:?}");
+        assert_eq!(
+            refused.is_empty(),
+            expected["schema_valid"] == true || file == TAKEN,
+            "{file}: {refused:?}"
+        );
         let document = Node::parse(&text).expect("a JSON document");
         let (events, context) = events(&document);
         for (event, verdict) in events.into_iter().zip(&verdicts) {

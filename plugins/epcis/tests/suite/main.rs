@@ -1,9 +1,16 @@
 //! Tests of the EPCIS plugin over its public surface, with the generated acceptance data in `tests/data`.
 
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
 mod documents;
+#[cfg(test)]
 mod generated;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod identifiers;
+#[cfg(test)]
 mod keys;
+#[cfg(test)]
 mod support;

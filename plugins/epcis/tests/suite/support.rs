@@ -11,11 +11,11 @@ use std::io::Read;
 use std::path::PathBuf;
 
 /// A file of `tests/data`, unpacked if its name ends in `.gz`.
-pub fn data(name: &str) -> String {
+pub(crate) fn data(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
-    if name.ends_with(".gz") {
+    if path.extension().is_some_and(|extension| extension == "gz") {
         flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).expect("our own gzip");
     } else {
         text = String::from_utf8(bytes).expect("our own text");
@@ -24,7 +24,7 @@ pub fn data(name: &str) -> String {
 }
 
 /// The events of a document and the prefixes that it declares.
-pub fn events<'n, 'a>(document: &'n Node<'a>) -> (Vec<&'n Node<'a>>, Context<'a>) {
+pub(crate) fn events<'n, 'a>(document: &'n Node<'a>) -> (Vec<&'n Node<'a>>, Context<'a>) {
     let context = document.get("@context").map(|c| Context::default().with(c)).unwrap_or_default();
     let body = document.get("epcisBody");
     let results = body.and_then(|b| b.get("queryResults")).and_then(|q| q.get("resultsBody"));
@@ -37,10 +37,10 @@ pub fn events<'n, 'a>(document: &'n Node<'a>) -> (Vec<&'n Node<'a>>, Context<'a>
 }
 
 /// A replica in memory: the plugin behind its boundary, events by key, and the plainest view engine.
-pub struct Replica {
-    pub bench: Bench,
+pub(crate) struct Replica {
+    pub(crate) bench: Bench,
     events: BTreeMap<EventKey, TestEvent>,
-    pub duplicates: usize,
+    pub(crate) duplicates: usize,
 }
 
 impl Default for Replica {
@@ -52,7 +52,7 @@ impl Default for Replica {
 
 impl Replica {
     /// Takes a body of valid events; an existing key is a duplicate, as the intake declares.
-    pub fn post(&mut self, body: &str) {
+    pub(crate) fn post(&mut self, body: &str) {
         let taken =
             self.bench.intake("epcis", "application/x-ndjson", body.as_bytes()).expect("a readable body");
         for event in taken {
@@ -68,17 +68,17 @@ impl Replica {
     }
 
     /// How many events it holds.
-    pub fn written(&self) -> usize {
+    pub(crate) fn written(&self) -> usize {
         self.events.len()
     }
 
     /// All of them, in key order.
-    pub fn events(&self) -> Vec<TestEvent> {
+    pub(crate) fn events(&self) -> Vec<TestEvent> {
         self.events.values().cloned().collect()
     }
 
     /// What a View answers for every aggregate.
-    pub fn view(&self, name: &str) -> BTreeMap<String, Value> {
+    pub(crate) fn view(&self, name: &str) -> BTreeMap<String, Value> {
         let answers = self.bench.answers(name, &self.events());
         let answer = |line: String| {
             let (key, json) = line.rsplit_once(' ').expect("a key and a value");
@@ -89,10 +89,10 @@ impl Replica {
 }
 
 /// Random numbers whose seed is printed, so that a failure can be repeated with `LATERBASE_TEST_SEED`.
-pub struct Shuffle(u64);
+pub(crate) struct Shuffle(u64);
 
 impl Shuffle {
-    pub fn seeded() -> Self {
+    pub(crate) fn seeded() -> Self {
         let given = std::env::var("LATERBASE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         println!("LATERBASE_TEST_SEED={seed}");
@@ -100,7 +100,7 @@ impl Shuffle {
     }
 
     /// A number below `limit` (splitmix64).
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -108,7 +108,7 @@ impl Shuffle {
         usize::try_from(x ^ (x >> 31)).expect("64 bits") % limit
     }
 
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for at in (1..items.len()).rev() {
             items.swap(at, self.below(at + 1));
         }

@@ -287,7 +287,9 @@ fn is_uri(text: &str) -> bool {
         && scheme.bytes().all(plain)
         && !rest.is_empty()
         && text.len() <= URI_BYTES_MAX
-        && !rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f || b"<>\"{}|\\^`".contains(&byte))
+        && rest.bytes().all(|byte| {
+            matches!(byte, b'!' | b'#'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~' | 0x80..)
+        })
 }
 
 /// What the standard says beyond the shape of single members.

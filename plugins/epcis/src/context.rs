@@ -9,6 +9,9 @@ use crate::json::{Fault, Members, Node};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+/// How many prefixes a context may declare.
+pub const PREFIXES_MAX: usize = 64;
+
 /// The prefixes in force.
 #[derive(Debug, Clone, Default)]
 pub struct Context<'a> {
@@ -110,8 +113,11 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Refuses prefixes whose expansion would itself be a compact URI, so that expanding is done after one step.
+    /// Refuses too many prefixes, and those whose expansion would itself be a compact URI, so that expanding is done after one step.
     pub fn check(&self) -> Result<(), Fault> {
+        if self.declared.len() > PREFIXES_MAX {
+            return Err(Fault::new(format!("at most {PREFIXES_MAX} prefixes are wanted")));
+        }
         for (prefix, namespace) in &self.declared {
             let scheme = namespace.text().and_then(|text| text.split_once(':')).map(|(scheme, _)| scheme);
             match scheme {

@@ -154,6 +154,11 @@ fn is_comment(name: &str) -> bool {
     matches!(name, "rdfs:comment" | "comment")
 }
 
+/// Whether a label names a namespace that ends in a slash.
+fn ends_in_slash(label: &str) -> bool {
+    label.starts_with('{') && label.contains("/}")
+}
+
 /// The pre-hash text of an event. Total: whatever is in `event`, there is a text.
 pub fn prehash(event: &Node<'_>, context: &Context<'_>) -> String {
     let writer = Writer { context };
@@ -244,13 +249,11 @@ impl Writer<'_> {
                         self.field(field, value, out);
                     }
                 }
-                let mut kept = Vec::new();
-                for (name, value) in self
-                    .others(inner, members)
-                    .filter(|(label, ..)| self.keeps(members, label))
-                    .map(|(_, name, value)| (name, value))
-                {
-                    self.extension(name, value, &mut kept);
+                let (mut kept, rule) = (Vec::new(), self.keeps(inner, members));
+                for (label, name, value) in self.others(inner, members) {
+                    if rule && ends_in_slash(&label) {
+                        self.extension(name, value, &mut kept);
+                    }
                 }
                 append_sorted(kept, out);
                 if out.len() == start {
@@ -284,14 +287,20 @@ impl Writer<'_> {
             .map(|(name, value)| (self.context.label(name), name.as_ref(), value))
     }
 
-    /// Whether a member labelled `label` stays at the end of the object that holds it. The standard says that all
-    /// do. The reference implementation keeps those whose namespace ends in `/` if nothing beside them is called
-    /// like an action; the others it writes behind the known fields, among the rest, under the names around them.
-    fn keeps(&self, members: &Members<'_>, label: &str) -> bool {
-        let others =
-            || members.iter().filter(|(name, _)| !is_comment(name)).map(|(name, _)| self.context.label(name));
-        let odd = |label: Cow<'_, str>| label.contains("eventTime") || label.contains("action");
-        label.starts_with('{') && label.contains("/}") && others().count() > 1 && !others().any(odd)
+    /// Whether members beside `fields` stay at the end of the object that holds them. The standard says that all
+    /// do. The reference implementation keeps those whose namespace ends in `/`, if they are not alone and nothing
+    /// beside them is called like an action; the others it writes behind the known fields, among the rest, under the
+    /// names around them.
+    fn keeps(&self, fields: &'static [Field], members: &Members<'_>) -> bool {
+        let known = members.iter().filter(|(name, _)| fields.iter().any(|field| field.name == name)).count();
+        let mut others = 0;
+        for (label, ..) in self.others(fields, members) {
+            if label.contains("eventTime") || label.contains("action") {
+                return false;
+            }
+            others += 1;
+        }
+        known + others > 1
     }
 
     /// Adds what `field` has not written of `value`, under the names around it.
@@ -308,8 +317,9 @@ impl Writer<'_> {
                         self.left_over(field, value, &mut inner);
                     }
                 }
+                let rule = self.keeps(fields, members);
                 for (label, name, value) in self.others(fields, members) {
-                    if !self.keeps(members, &label) {
+                    if !(rule && ends_in_slash(&label)) {
                         self.extension(name, value, &mut inner);
                     }
                 }

@@ -11,8 +11,14 @@
 
 use std::borrow::Cow;
 
+/// Texts longer than this are not looked at: no identifier is.
+const TEXT_BYTES_MAX: usize = 2048;
+
 /// The canonical form of `text`: a Digital Link, or `text` itself.
 pub fn canonical(text: &str) -> Cow<'_, str> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
     let link = match text.strip_prefix("urn:epc:") {
         Some(urn) => of_urn(urn),
         None => of_link(text),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// How many objects and lists may lie within each other.
@@ -161,15 +162,27 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 
 fn object(text: &str, depth: usize) -> Result<Members<'_>, Fault> {
     let read = read::<Object<'_>>(text)?.0;
-    let mut members = Vec::with_capacity(read.len());
-    for (name, raw) in read {
-        let value = Node::of(raw, depth).map_err(|fault| fault.under(&name))?;
-        if members.iter().any(|(other, _)| *other == name) {
-            return Err(Fault::new("this name is given twice").under(name));
-        }
-        members.push((name, value));
-    }
-    Ok(members)
+    unique(&read)?;
+    let member = |(name, raw)| match Node::of(raw, depth) {
+        Ok(value) => Ok((name, value)),
+        Err(fault) => Err(fault.under(name)),
+    };
+    read.into_iter().map(member).collect()
+}
+
+/// Refuses names that are given twice. Most objects have few members, where looking at each pair is the fastest.
+fn unique(members: &[(Cow<'_, str>, &RawValue)]) -> Result<(), Fault> {
+    let mut names = members.iter().map(|(name, _)| name.as_ref());
+    let mut seen = BTreeSet::new();
+    let twice = if members.len() > 32 {
+        names.find(|name| !seen.insert(*name))
+    } else {
+        let mut places = members.iter().enumerate();
+        let before = |at: usize| members.iter().take(at);
+        let found = places.find(|(at, (name, _))| before(*at).any(|(other, _)| other == name));
+        found.map(|(_, (name, _))| name.as_ref())
+    };
+    twice.map_or(Ok(()), |name| Err(Fault::new("this name is given twice").under(name)))
 }
 
 /// One JSON value, checked to be well-formed, not yet looked into.

@@ -93,6 +93,9 @@ fn verdicts() {
         for (event, verdict) in events.into_iter().zip(&verdicts) {
             if let Ok(row) = verdict {
                 assert_eq!(row.id, event_hash(&prehash(event, &context)), "{file}");
+                let again = epcis::intake::read("application/json", &row.data).expect("JSON");
+                let row = laterbase_plugin::IntakeRow { pointer: String::new(), ..row.clone() };
+                assert_eq!(again, [Ok(row)], "{file}");
             }
         }
     }

@@ -134,6 +134,25 @@ fn wrong_types_everywhere() {
     assert!(taken > 50, "{taken}");
 }
 
+// Goal: objects and contexts of many members take time in proportion, not its square.
+#[test]
+fn wide() {
+    let members = (0..20_000).map(|n| format!(",\"ext:m{n}\":{n}")).collect::<Vec<_>>().concat();
+    let mut document = document();
+    document["epcisBody"]["eventList"][0]["readPoint"]["ext:wide"] = json!("HERE");
+    let body = document.to_string().replace(",\"ext:wide\":\"HERE\"", &members);
+    assert!(intake::read("application/json", body.as_bytes()).expect("a document")[0].is_ok());
+    let twice = body.replace("ext:m19999", "ext:m7");
+    assert!(intake::read("application/json", twice.as_bytes()).expect("a document")[0].is_err());
+    let prefixes = (0..20_000).map(|n| format!(",\"p{n}\":\"https://n.example/{n}/\""));
+    let prefixes = prefixes.collect::<Vec<_>>().concat();
+    let body = body.replace(
+        "\"ext\":\"https://ns.example.com/\"",
+        &format!("\"ext\":\"https://ns.example.com/\"{prefixes}"),
+    );
+    assert!(intake::read("application/json", body.as_bytes()).is_err());
+}
+
 // Goal: nesting without end, in objects and lists, at the top and within an extension.
 #[test]
 fn deep() {

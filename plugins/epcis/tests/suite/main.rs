@@ -5,6 +5,8 @@ mod conformance;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod generated;
 #[cfg(test)]
 mod hostile;

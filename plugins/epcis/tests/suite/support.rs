@@ -53,8 +53,12 @@ impl Default for Replica {
 impl Replica {
     /// Takes a body of valid events; an existing key is a duplicate, as the intake declares.
     pub(crate) fn post(&mut self, body: &str) {
-        let taken =
-            self.bench.intake("epcis", "application/x-ndjson", body.as_bytes()).expect("a readable body");
+        self.post_as("application/x-ndjson", body);
+    }
+
+    /// The same of another content type.
+    pub(crate) fn post_as(&mut self, content_type: &str, body: &str) {
+        let taken = self.bench.intake("epcis", content_type, body.as_bytes()).expect("a readable body");
         for event in taken {
             assert!(event.refused.is_none(), "{} {:?}", event.pointer, event.refused);
             assert!(event.same_key_is_same_event);

@@ -1,7 +1,10 @@
 //! What all suites share: the real binary in a folder of its own, a plain HTTP client, and the transcript runner.
 
+#[path = "harness/client.rs"]
 mod client;
+#[path = "harness/server.rs"]
 mod server;
+#[path = "harness/transcript.rs"]
 mod transcript;
 
 pub use client::{Answer, Client, request};

@@ -307,6 +307,27 @@ fn hostile_files_are_refused_by_name() {
     assert_eq!(bench.status("tally").error, None);
 }
 
+/// Goal: where no child tries a plugin first, the host's own checks refuse it, and what was refused spoils nothing for
+/// the next one (the checker that comes with `abi_stable` remembers layouts for ever).
+#[test]
+fn refused_in_process() {
+    let bench = Bench::with(|options| options.probe = None);
+    let sound = tally();
+    let cases = [
+        (patched(&sound, b"manifest;configure;", b"manifest;konfigure;"), Code::PluginLayout),
+        (patched(&sound, b"abi stable library for Rust", b"abi stable library for Rest"), Code::PluginHeader),
+        (patched(&fixture("hostile"), b"SELF_CHECK=sound", b"SELF_CHECK=fails"), Code::PluginSelfCheck),
+    ];
+    for (number, (bytes, expected)) in (1_u32..).zip(cases) {
+        let error = bench.load("plugin.so", &bytes).expect_err("refused");
+        assert_eq!(error.code(), expected, "{error}");
+        assert!(error.to_string().len() < 2000, "a report of hundreds of lines helps nobody: {error}");
+        assert_eq!(bench.registry.generations_loaded(), number, "what was opened counts");
+    }
+    assert_eq!(bench.load("plugin.so", &sound).expect("sound"), Reloaded::Swapped { generation: 1 });
+    assert_eq!(total(&bench.registry.catalog()), TOTAL);
+}
+
 /// Goal: a library that is cut anywhere is found before the dynamic linker sees it.
 #[test]
 fn truncated_files_are_refused() {
@@ -479,7 +500,11 @@ fn the_second_owner_is_refused_whole() {
 fn one_plugin_in_two_files() {
     let bench = Bench::new();
     bench.load("a.so", &tally()).expect("it loads");
-    assert_eq!(code(bench.load("b.so", &rebuilt(&tally(), 1))), Code::NameTaken);
+    let error = bench.load("b.so", &rebuilt(&tally(), 1)).expect_err("refused");
+    assert_eq!(error.code(), Code::NameTaken);
+    let first = bench.folder().join("a.so").display().to_string();
+    assert_eq!(error.to_string(), format!("a plugin named tally is loaded already, from {first}"));
+    assert_eq!(bench.registry.generations_loaded(), 1);
     assert_eq!(bench.reload("tally").expect("the first"), Reloaded::Unchanged { generation: 1 });
 }
 

@@ -162,10 +162,10 @@ pub enum LoadError {
         reason: String,
     },
     /// The types that cross the boundary are laid out differently.
-    #[error("layout: {}", lines.join("; "))]
+    #[error("layout: {}", differences.join("; "))]
     Layout {
-        /// The lines of the report that matter.
-        lines: Vec<String>,
+        /// What differs, one text each.
+        differences: Vec<String>,
     },
     /// The plugin's own check of itself fails.
     #[error("self check: {0}")]

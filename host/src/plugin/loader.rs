@@ -13,24 +13,28 @@ use laterbase_plugin::abi_stable::StableAbi;
 use laterbase_plugin::abi_stable::abi_stability::abi_checking::{
     CheckingGlobals, check_layout_compatibility_with_globals,
 };
-use laterbase_plugin::abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
+use laterbase_plugin::abi_stable::library::{AbiHeader, AbiHeaderRef, LibHeader, LibraryError};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::error::Error;
 use std::path::Path;
 
-/// How many lines of a layout report are shown: the full one has hundreds.
-const LAYOUT_LINES_MAX: usize = 8;
+/// How many differences of layout are shown: the first is the cause, more are its consequences.
+const DIFFERENCES_MAX: usize = 4;
+/// How many lines of a report describe what was expected or found: name, type, size.
+const DESCRIPTION_LINES: u32 = 3;
+/// How much of a header's error is shown, in characters.
+const REASON_CHARS_MAX: usize = 300;
 
 /// The module of the library `copy`, a private copy that was never opened before, through its symbol `entry`.
 pub(super) fn open(copy: &Path, entry: &str) -> Result<PluginModuleRef, LoadError> {
     let header = header(map(copy)?, entry)?;
     // The library stays mapped for ever, so the header's `'static` is true.
-    let header = header.upgrade().map_err(|error| LoadError::Header { reason: first_line(&error) })?;
+    let header = header.upgrade().map_err(|error| LoadError::Header { reason: one_line(&error) })?;
     check_layout(header)?;
     // SAFETY: the layouts of the module and of all types that it mentions were just found to agree in at least one
     // direction; prefix types carry the map of their own fields for what the older side lacks.
     let module = unsafe { header.init_root_module_with_unchecked_layout::<PluginModuleRef>() };
-    module.map_err(|error| LoadError::Header { reason: first_line(&error) })
+    module.map_err(|error| LoadError::Header { reason: one_line(&error) })
 }
 
 /// Maps the library for the rest of the process's life.
@@ -65,25 +69,38 @@ fn check_layout(header: &LibHeader) -> Result<(), LoadError> {
     if check_layout_compatibility_with_globals(plugin, host, &CheckingGlobals::new()).is_ok() {
         return Ok(());
     }
-    Err(LoadError::Layout { lines: telling_lines(&error.to_string()) })
+    Err(LoadError::Layout { differences: differences(&error.to_string()) })
 }
 
-/// The lines of a layout report that name the difference: those behind `Error:` and the fields on the way there.
-fn telling_lines(report: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut wanted = 0_u32;
-    for line in report.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        if line.starts_with("Error:") {
-            wanted = 3;
+/// The differences that a layout report names, one text each; the report itself has hundreds of lines.
+fn differences(report: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let (mut within, mut wanted) = ("", 0_u32);
+    let mut lines = report.lines().map(str::trim).filter(|line| !line.is_empty());
+    while let Some(line) = lines.next() {
+        match (line, found.last_mut()) {
+            ("Layout of expected type:", _) => {
+                within = lines.find_map(|line| line.strip_prefix("type:")).unwrap_or_default();
+                wanted = 0;
+            }
+            ("Expected:" | "Found:", Some(difference)) => {
+                difference.push_str(if line == "Found:" { ", found" } else { ": expected" });
+                wanted = DESCRIPTION_LINES;
+            }
+            (line, last) => {
+                if let Some(what) = line.strip_prefix("Error:") {
+                    found.push(format!("{within}: {what}"));
+                    wanted = 0;
+                } else if let (Some(difference), 1..) = (last, wanted) {
+                    difference.push(' ');
+                    difference.push_str(line);
+                    wanted -= 1;
+                }
+            }
         }
-        let trail = line.starts_with("field_name:") || line.starts_with("name:");
-        if (wanted > 0 || trail) && !lines.iter().any(|seen| seen == line) {
-            lines.push(line.to_owned());
-        }
-        wanted = wanted.saturating_sub(1);
     }
-    lines.truncate(LAYOUT_LINES_MAX);
-    lines
+    found.truncate(DIFFERENCES_MAX);
+    found
 }
 
 /// An error and everything that caused it, in one line.
@@ -97,7 +114,43 @@ fn causes(error: &dyn Error) -> String {
     text
 }
 
-fn first_line(error: &LibraryError) -> String {
+/// What a header's error means, in one line.
+fn one_line(error: &LibraryError) -> String {
+    if let LibraryError::InvalidAbiHeader(found) = error {
+        let host = AbiHeader::VALUE;
+        if found.magic_string != host.magic_string {
+            return "it is not a header of abi_stable".to_owned();
+        }
+        let (found, host) = ((found.abi_major, found.abi_minor), (host.abi_major, host.abi_minor));
+        return format!("made with abi_stable {}.{}, this host has {}.{}", found.0, found.1, host.0, host.1);
+    }
     let text = error.to_string();
-    text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown").trim().to_owned()
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(REASON_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: of a report's hundreds of lines, those that name the difference. Method: a report of the shape that the
+    // checker writes.
+    #[test]
+    fn reports_are_short() {
+        let described =
+            |name| format!("    field_name:{name}\n    type:u32\n    size:4 align:4\n    package:'x'\n");
+        let report = format!(
+            "Compared <this>:\n    type:Root\nTo <other>:\n    type:Root\n\n1 error(s)inside:\n\
+             Layout of expected type:\n    --- Type Layout ---\n    type:Inner\n    size:8 align:8\n\
+             Layout of found type:\n    --- Type Layout ---\n    type:Inner\n\n\
+             Error:unexpected field\nExpected:\n{}Found:\n{}",
+            described("old"),
+            described("new")
+        );
+        let expected = "Inner: unexpected field: expected field_name:old type:u32 size:4 align:4, \
+                        found field_name:new type:u32 size:4 align:4";
+        assert_eq!(differences(&report), [expected]);
+        assert_eq!(differences(&report.repeat(9)).len(), DIFFERENCES_MAX);
+        assert!(differences("nothing of the kind").is_empty());
+    }
 }

@@ -131,10 +131,7 @@ fn read_meta(file: &mut File, offset: u64) -> io::Result<Option<Meta>> {
     Ok(decode_meta(&bytes))
 }
 
-#[expect(
-    clippy::little_endian_bytes,
-    reason = "LMDB writes in the machine's order, and only such are supported"
-)]
+/// LMDB writes in the order of the machine, and only little-endian ones are supported.
 fn decode_meta(bytes: &[u8; META_BYTES]) -> Option<Meta> {
     let half =
         |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map(u16::from_le_bytes);

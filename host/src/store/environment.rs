@@ -563,9 +563,10 @@ fn would_wait_for_itself() -> TableError {
 }
 
 fn io_error(error: io::Error) -> TableError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => TableError::DiskFull(error),
-        _ => TableError::Io(Box::new(error)),
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        TableError::DiskFull(error)
+    } else {
+        TableError::Io(Box::new(error))
     }
 }
 

@@ -7,7 +7,6 @@
 //! What the rows say is checked where it is cheap: each row's checksum whenever it is read, and at opening the head
 //! against the number of rows and the last row of each table, because LMDB itself checks nothing.
 
-use super::Store;
 use super::environment::{Environment, EnvironmentError, Kind, Rows, Table};
 use super::expiring::Expiring;
 use super::lmdb_tables::{OverLmdb, read_head};
@@ -15,6 +14,7 @@ use super::rows::{
     ARRIVALS, CLASHES, DOTS, Decoder, EVENTS, Encoder, META, ORIGINS, PINS, STAMPS, corrupt, decode_arrival,
     decode_number, dot_key,
 };
+use super::{DataFileError, Store};
 use crate::core::event::{Dot, Origin};
 use crate::core::knowledge::Knowledge;
 use crate::core::tables::{Head, Result, TableError, Tables, TablesMut};
@@ -63,8 +63,11 @@ impl OpenError {
     /// The error as a user meets it.
     pub fn problem(&self) -> Problem {
         let code = match self {
-            Self::Environment(EnvironmentError::DataFile(super::DataFileError::Io { .. }))
-            | Self::Environment(EnvironmentError::AlreadyOpen { .. } | EnvironmentError::Refused { .. })
+            Self::Environment(
+                EnvironmentError::DataFile(DataFileError::Io { .. })
+                | EnvironmentError::AlreadyOpen { .. }
+                | EnvironmentError::Refused { .. },
+            )
             | Self::NewerFormat { .. }
             | Self::NotEvents { .. } => Code::Storage,
             Self::Environment(EnvironmentError::DataFile(_)) => Code::Corrupt,

@@ -2,6 +2,7 @@
 
 mod damage;
 mod environment;
+mod format;
 mod laws;
 mod twins;
 

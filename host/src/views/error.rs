@@ -64,17 +64,28 @@ pub enum ViewError {
         /// How it fails.
         reason: String,
     },
+    /// A new generation's View fails on an aggregate that it was tried on.
+    #[error("view {view}, key {key:?}: {failure}")]
+    Trial {
+        /// The View that fails.
+        view: String,
+        /// The parts of the aggregate's key.
+        key: Vec<String>,
+        /// How it fails.
+        #[source]
+        failure: Failure,
+    },
     /// The events or the derived rows cannot be read or written.
     #[error(transparent)]
     Table(#[from] TableError),
     /// The derived environment cannot be opened.
-    #[error("derived environment: {step}")]
+    #[error("derived environment: {step}: {source}")]
     Open {
         /// What was being done.
         step: &'static str,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The indexing that this read waited for failed.
     #[error("indexing failed: {0}")]
@@ -95,7 +106,7 @@ impl ViewError {
             Self::BadCursor => Code::BadCursor,
             Self::CursorMismatch => Code::CursorMismatch,
             Self::Plugin { .. } => Code::PluginFailed,
-            Self::Build { .. } => Code::ViewBuild,
+            Self::Build { .. } | Self::Trial { .. } => Code::ViewBuild,
             Self::Table(error) => table_code(error),
             Self::Open { .. } => Code::Storage,
             Self::Indexing(source) => return source.problem(),
@@ -115,6 +126,7 @@ impl ViewError {
             | Self::BadCursor
             | Self::CursorMismatch
             | Self::Plugin { .. }
+            | Self::Trial { .. }
             | Self::Table(_)
             | Self::Open { .. }
             | Self::Indexing(_) => problem,

@@ -1,10 +1,19 @@
-//! The Root's plugins as the view engine sees them.
+//! A Root's catalog of plugins as the view engine sees it.
 
 use super::computes::{Computes, Emission, Failure, FailureKind, KeyspaceInfo, Revision, Upcast, ViewInfo};
 use crate::core::event::EventKey;
-use crate::plugin::upcast::Unread;
-use crate::plugin::{CallError, EventRef, KeyspaceRef, RootCatalog, Services, ViewRef, delta_ref};
+use crate::plugin::{CallError, EventRef, KeyspaceRef, RootCatalog, Services, Unread, ViewRef, delta_ref};
 use laterbase_plugin::declare::AlgebraKind;
+
+impl RootCatalog {
+    fn keyspace_at(&self, position: usize) -> Result<&KeyspaceRef, Failure> {
+        self.keyspaces().get(position).ok_or_else(|| broken("there is no such keyspace"))
+    }
+
+    fn view_at(&self, position: usize) -> Result<&ViewRef, Failure> {
+        self.views().nth(position).ok_or_else(|| broken("there is no such view"))
+    }
+}
 
 impl Computes for RootCatalog {
     fn root(&self) -> &str {
@@ -12,18 +21,23 @@ impl Computes for RootCatalog {
     }
 
     fn keyspaces(&self) -> Vec<KeyspaceInfo> {
-        let info = |keyspace: &KeyspaceRef| {
-            let declared = keyspace.declaration();
-            let name = format!("{}.{}", keyspace.instance.identity().plugin, declared.name);
-            KeyspaceInfo { name, revision: Revision(keyspace.revision), parts: declared.parts as usize }
+        let info = |keyspace: &KeyspaceRef| KeyspaceInfo {
+            name: format!("{}.{}", keyspace.instance.identity().plugin, keyspace.declaration().name),
+            revision: Revision(keyspace.revision),
+            parts: keyspace.declaration().parts as usize,
         };
         self.keyspaces().iter().map(info).collect()
     }
 
     fn views(&self) -> Vec<ViewInfo> {
+        let place = |view: &ViewRef| {
+            let same = |keyspace: &KeyspaceRef| keyspace.revision == view.keyspace.revision;
+            self.keyspaces().iter().position(same)
+        };
         let info = |view: &ViewRef| ViewInfo {
             name: view.declaration().name.clone(),
-            keyspace: position(self, &view.keyspace),
+            // A View without its Keyspace has no rows; its place is behind the last one.
+            keyspace: place(view).unwrap_or(usize::MAX),
             revision: Revision(view.revision),
             mergeable: view.declaration().algebra != AlgebraKind::Ordered,
         };
@@ -31,109 +45,94 @@ impl Computes for RootCatalog {
     }
 
     fn retractions_revision(&self) -> Revision {
-        Revision(self.retractions_revision())
+        Revision(RootCatalog::retractions_revision(self))
     }
 
     fn upcast(&self, events: &[EventRef<'_>]) -> Vec<Result<Option<Upcast>, Failure>> {
-        let owned = |event: crate::plugin::Upcast<'_>| Upcast {
-            key: event.key,
-            type_number: event.type_number,
-            version: event.version,
-            data: event.data.into_owned(),
-        };
-        let upcast = self.upcast(&Services::default(), events).into_iter();
-        let read = upcast.map(|event| match event {
-            Ok(event) => Ok(Some(owned(event))),
+        let results = RootCatalog::upcast(self, &Services::default(), events);
+        let own = |result: Result<crate::plugin::Upcast<'_>, Unread>| match result {
+            Ok(event) => Ok(Some(Upcast {
+                key: event.key,
+                type_number: event.type_number,
+                version: event.version,
+                data: event.data.into_owned(),
+            })),
             Err(Unread::UnknownType { .. }) => Ok(None),
-            Err(unread @ Unread::UnknownVersion { .. }) => {
-                Err(Failure { kind: FailureKind::Refused, message: unread.to_string() })
+            Err(unknown @ Unread::UnknownVersion { .. }) => {
+                Err(Failure { kind: FailureKind::Refused, message: unknown.to_string() })
             }
-            Err(Unread::Failed(fault)) => Err(failure(&fault)),
-        });
-        read.collect()
+            Err(Unread::Failed(error)) => Err(failure(&error)),
+        };
+        results.into_iter().map(own).collect()
     }
 
     fn retracts(&self, events: &[Upcast]) -> Vec<Result<Vec<EventKey>, Failure>> {
-        let voided = self.retracts(&Services::default(), &wire(events.iter()));
-        voided.into_iter().map(|keys| keys.map_err(|fault| failure(&fault))).collect()
+        let refs: Vec<_> = events.iter().map(event_ref).collect();
+        let results = RootCatalog::retracts(self, &Services::default(), &refs);
+        results.into_iter().map(|keys| keys.map_err(|error| failure(&error))).collect()
     }
 
     fn map(&self, keyspace: usize, events: &[Upcast]) -> Vec<Result<Vec<Emission>, Failure>> {
-        let mut results: Vec<Result<Vec<Emission>, Failure>> =
-            events.iter().map(|_| Ok(Vec::new())).collect();
-        let Some(keyspace) = self.keyspaces().get(keyspace) else { return results };
-        let types = &keyspace.declaration().types;
-        let taken: Vec<usize> = events
-            .iter()
-            .enumerate()
-            .filter(|(_, e)| types.contains(&e.type_number))
+        let every = |failure: &Failure| events.iter().map(|_| Err(failure.clone())).collect();
+        let keyspace = match self.keyspace_at(keyspace) {
+            Ok(keyspace) => keyspace,
+            Err(failure) => return every(&failure),
+        };
+        let taken: Vec<usize> = (0..)
+            .zip(events)
+            .filter(|(_, event)| keyspace.takes(event.type_number))
             .map(|(at, _)| at)
             .collect();
-        let batch = wire(taken.iter().filter_map(|at| events.get(*at)));
-        let mut put = |at: usize, result| {
-            if let Some(place) = taken.get(at).and_then(|at| results.get_mut(*at)) {
-                *place = result;
-            }
+        let refs: Vec<_> = taken.iter().filter_map(|at| events.get(*at)).map(event_ref).collect();
+        let mapping = match keyspace.instance.map(&Services::default(), keyspace.index, &refs) {
+            Ok(mapping) => mapping,
+            Err(error) => return every(&failure(&error)),
         };
-        match keyspace.instance.map(&Services::default(), keyspace.index, &batch) {
-            Err(fault) => (0..batch.len()).for_each(|at| put(at, Err(failure(&fault)))),
-            Ok(mapping) => {
-                let mut emitted: Vec<Vec<Emission>> = vec![Vec::new(); batch.len()];
-                for (at, key, delta) in mapping.rows() {
-                    if let Some(event) = emitted.get_mut(at) {
-                        event.push((key.to_vec(), delta.to_vec()));
-                    }
-                }
-                emitted.into_iter().enumerate().for_each(|(at, emissions)| put(at, Ok(emissions)));
-                mapping.failures().iter().for_each(|(at, fault)| put(*at, Err(failure(fault))));
+        let mut results: Vec<Result<Vec<Emission>, Failure>> =
+            events.iter().map(|_| Ok(Vec::new())).collect();
+        let at = |index: usize| taken.get(index).copied().unwrap_or(usize::MAX);
+        for (index, key, delta) in mapping.rows() {
+            if let Some(Ok(rows)) = results.get_mut(at(index)) {
+                rows.push((key.to_vec(), delta.to_vec()));
+            }
+        }
+        for (index, error) in mapping.failures() {
+            if let Some(result) = results.get_mut(at(*index)) {
+                *result = Err(failure(error));
             }
         }
         results
     }
 
     fn query_key(&self, keyspace: usize, typed: &[String]) -> Result<Vec<u8>, Failure> {
-        let keyspace = self.keyspaces().get(keyspace).ok_or_else(no_such)?;
+        let keyspace = self.keyspace_at(keyspace)?;
         let typed: Vec<&str> = typed.iter().map(String::as_str).collect();
         let key = keyspace.instance.query_key(&Services::default(), keyspace.index, &typed);
-        key.map_err(|fault| failure(&fault))
+        key.map_err(|error| failure(&error))
     }
 
     fn fold(&self, view: usize, state: Option<&[u8]>, run: &[(EventKey, &[u8])]) -> Result<Vec<u8>, Failure> {
-        let view = self.views().nth(view).ok_or_else(no_such)?;
+        let view = self.view_at(view)?;
         let run: Vec<_> = run.iter().map(|(key, delta)| delta_ref(*key, delta)).collect();
-        let folded = view.instance.fold(&Services::default(), view.index, state, &run);
-        folded.map_err(|fault| failure(&fault))
+        let state = view.instance.fold(&Services::default(), view.index, state, &run);
+        state.map_err(|error| failure(&error))
     }
 
     fn render(&self, view: usize, key: &[u8], state: &[u8]) -> Result<Vec<u8>, Failure> {
-        let view = self.views().nth(view).ok_or_else(no_such)?;
-        let rendered = view.instance.render(&Services::default(), view.index, key, state);
-        rendered.map(|json| json.get().as_bytes().to_vec()).map_err(|fault| failure(&fault))
+        let view = self.view_at(view)?;
+        let json = view.instance.render(&Services::default(), view.index, key, state);
+        json.map(|json| json.get().as_bytes().to_vec()).map_err(|error| failure(&error))
     }
 }
 
-/// Where the Keyspace of a View stands in the Root's list.
-fn position(catalog: &RootCatalog, wanted: &KeyspaceRef) -> usize {
-    let found = catalog.keyspaces().iter().position(|keyspace| keyspace.revision == wanted.revision);
-    found.expect("a View's Keyspace is one of its Root's")
+fn event_ref(event: &Upcast) -> EventRef<'_> {
+    let Upcast { key, type_number, version, data } = event;
+    EventRef { key: *key, type_number: *type_number, version: *version, data: data.as_slice().into() }
 }
 
-fn wire<'e>(events: impl Iterator<Item = &'e Upcast>) -> Vec<EventRef<'e>> {
-    let wire = |event: &'e Upcast| EventRef {
-        key: event.key,
-        type_number: event.type_number,
-        version: event.version,
-        data: event.data.as_slice().into(),
-    };
-    events.map(wire).collect()
-}
-
-fn no_such() -> Failure {
-    Failure { kind: FailureKind::Broken, message: "the plugin offers no such keyspace or view".to_owned() }
-}
-
-fn failure(fault: &CallError) -> Failure {
-    let kind = match fault {
+/// The failure without what differs between replicas: the generation and the place in the batch.
+fn failure(error: &CallError) -> Failure {
+    let kind = match error {
         CallError::Refused(_) => FailureKind::Refused,
         CallError::Panicked(_)
         | CallError::Corrupt(_)
@@ -141,5 +140,11 @@ fn failure(fault: &CallError) -> Failure {
         | CallError::Cancelled(_)
         | CallError::Malformed(_) => FailureKind::Broken,
     };
-    Failure { kind, message: fault.to_string() }
+    let blame = error.blame();
+    let place = if blame.pointer.is_empty() { String::new() } else { format!(" at {}", blame.pointer) };
+    Failure { kind, message: format!("{} {}{place}: {}", blame.plugin, blame.hook, blame.message) }
+}
+
+fn broken(message: &str) -> Failure {
+    Failure { kind: FailureKind::Broken, message: message.to_owned() }
 }

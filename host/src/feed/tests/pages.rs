@@ -309,7 +309,8 @@ proptest! {
 #[test]
 fn overlong_cursor_is_named() {
     let query = Query { cursor: Some("A".repeat(1 << 20)), ..knowing("", 3) };
-    assert_eq!(code(get(&ten(), &query)), Code::BadCursor);
+    let reason = get(&ten(), &query).expect_err("the page is refused").to_string();
+    assert_eq!(reason, "the cursor is longer than any that is written here", "it is not even decoded");
 }
 
 // Looking for a needle must not take a request for ever: pages may be empty, but each goes on, and the event is found.
@@ -329,6 +330,14 @@ fn work_is_bounded() {
     assert_eq!(seen.len(), 1);
     let (events, dots) = visited(&replica);
     assert!(events == 0 && dots < 10, "one dot is lacking: {events} events and {dots} dots were read");
+
+    let query = Query { limit: 100, ..filtered(Some(100), Some(110), &[]) };
+    assert_eq!(get(&replica, &query).expect("a page").len(), 10);
+    let (events, dots) = visited(&replica);
+    assert!(
+        events < 15 && dots == 0,
+        "bounds of time bound the work: {events} events and {dots} dots were read"
+    );
 
     let query = filtered(None, None, &["2"]);
     let page = get(&replica, &query).expect("a page");

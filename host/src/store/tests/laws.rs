@@ -15,6 +15,10 @@ fn logs() -> impl Strategy<Value = Vec<Log>> {
     vec(vec((0..5u8, 0..4u8).prop_map(|(number, value)| (key(number), vec![value])), 0..10), 3)
 }
 
+fn log_origin(log: usize) -> Origin {
+    origin(u8::try_from(1 + log).expect("three logs"))
+}
+
 fn merge(store: &MemoryStore, dot: Dot, key: EventKey, body: Body<'_>) -> Merged {
     let mut merged = None;
     let incoming = Incoming { dot, key, body };
@@ -38,7 +42,7 @@ fn deliver(logs: &[Log], turns: &[Index]) -> MemoryStore {
         }
         let log = *turn.get(&open);
         let at = next[log];
-        let dot = |at: usize| Dot { origin: origin(1 + log as u8), seq: Seq(at as u64 + 1) };
+        let dot = |at: usize| Dot { origin: log_origin(log), seq: Seq(at as u64 + 1) };
         let value = |at: usize| Value { type_number: 7, version: 1, data: &logs[log][at].1 };
         let key = |at: usize| logs[log][at].0;
         if at > 0 {
@@ -47,7 +51,7 @@ fn deliver(logs: &[Log], turns: &[Index]) -> MemoryStore {
         if at + 1 < logs[log].len() {
             assert_eq!(merge(&store, dot(at + 1), key(at + 1), Body::Whole(value(at + 1))), Merged::Gap);
         }
-        let alias = at % 2 == 0 && {
+        let alias = at.is_multiple_of(2) && {
             let merged = merge(&store, dot(at), key(at), Body::Alias(value(at).hash(key(at))));
             assert!(matches!(merged, Merged::Alias | Merged::NeedsWhole), "{merged:?}");
             merged == Merged::Alias
@@ -65,7 +69,7 @@ fn expected(logs: &[Log]) -> Vec<Kept> {
     let mut values: BTreeMap<(EventKey, Vec<u8>), BTreeSet<Dot>> = BTreeMap::new();
     for (number, log) in logs.iter().enumerate() {
         for (at, (key, data)) in log.iter().enumerate() {
-            let dot = Dot { origin: origin(1 + number as u8), seq: Seq(at as u64 + 1) };
+            let dot = Dot { origin: log_origin(number), seq: Seq(at as u64 + 1) };
             values.entry((*key, data.clone())).or_default().insert(dot);
         }
     }

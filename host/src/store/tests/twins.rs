@@ -59,7 +59,7 @@ fn run(tables: &mut dyn TablesMut, op: &Op, wall_ms: u64) -> Result<String> {
             let value = Value { type_number: 7, version: 1, data: &bytes };
             match gset::look(tables, key(*number), value, false)? {
                 Look::New => gset::admit(tables, key(*number), value, wall_ms)?.to_string(),
-                known => format!("{known:?}"),
+                known @ (Look::Duplicate { .. } | Look::Clash { .. }) => format!("{known:?}"),
             }
         }
         Op::Merge { origin: from, ahead, key: number, value, alias } => {

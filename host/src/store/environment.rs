@@ -356,6 +356,14 @@ pub struct WriteTxn<'e> {
 /// A row: its key and its bytes.
 pub type Row<'t> = (&'t [u8], &'t [u8]);
 
+/// The same range without the empty key as its start: no row has it, and the engine refuses to look for it.
+fn searchable(keys: KeyRange<'_>) -> KeyRange<'_> {
+    match keys {
+        (Bound::Included([]) | Bound::Excluded([]), end) => (Bound::Unbounded, end),
+        other => other,
+    }
+}
+
 /// What readers and the writer can both do.
 pub trait Rows {
     /// The transaction underneath.
@@ -394,7 +402,7 @@ pub trait Rows {
 
     /// The rows of a range in the order of their keys.
     fn range(&self, table: &Table, keys: KeyRange<'_>) -> Result<impl Iterator<Item = Result<Row<'_>>>> {
-        let rows = table.rows()?.range(self.txn(), &keys).map_err(table_error)?;
+        let rows = table.rows()?.range(self.txn(), &searchable(keys)).map_err(table_error)?;
         Ok(rows.map(|row| row.map_err(table_error)))
     }
 
@@ -461,7 +469,7 @@ impl WriteTxn<'_> {
 
     /// Takes the rows of a range away and counts them.
     pub fn delete_range(&mut self, table: &Table, keys: KeyRange<'_>) -> Result<u64> {
-        let deleted = table.rows()?.delete_range(&mut self.txn, &keys);
+        let deleted = table.rows()?.delete_range(&mut self.txn, &searchable(keys));
         self.noted(deleted).map(|rows| rows as u64)
     }
 

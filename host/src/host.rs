@@ -316,7 +316,7 @@ impl Bound {
 
     /// Answers until `shutdown` ends, then lets requests in flight finish.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
-        self.server.serve(Arc::new(Front(self.host)), shutdown).await
+        self.server.serve(Front(self.host), shutdown).await
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn layer(origins: &[String]) -> Result<Option<CorsLayer>, OriginError
             HeaderName::from_static("prefer"),
         ])
         .expose_headers([ETAG, RETRY_AFTER, super::reply::PREFERENCE_APPLIED])
-        .max_age(Duration::from_secs(3600));
+        .max_age(Duration::from_hours(1));
     Ok(Some(layer))
 }
 

@@ -27,7 +27,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 #[derive(Debug)]
 pub(super) struct Edge<S> {
     /// The way inward.
-    pub(super) service: Arc<S>,
+    pub(super) service: S,
     /// Limits.
     pub(super) settings: Settings,
     /// The memory for request bodies.
@@ -235,9 +235,10 @@ fn check_length(bytes_max: usize, route: &Route, parts: &axum::http::request::Pa
         return Ok(());
     }
     let feed = matches!(route, Route::Events(_)) && parts.method != Method::POST;
-    let (code, hint) = match feed {
-        true => (Code::VvTooLong, ": send the same parameters as JSON to POST /{root}/e/changes"),
-        false => (Code::UriTooLong, ""),
+    let (code, hint) = if feed {
+        (Code::VvTooLong, ": send the same parameters as JSON to POST /{root}/e/changes")
+    } else {
+        (Code::UriTooLong, "")
     };
     let detail = format!("the URL has {bytes} bytes, and {bytes_max} is the limit{hint}");
     Err(Problem::new(code, detail).with("limit", bytes_max))

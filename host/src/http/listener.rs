@@ -104,7 +104,7 @@ impl Server {
     }
 
     /// Answers requests until `shutdown` ends, then drains. Dropping this future closes every connection.
-    pub async fn serve<S: Service>(self, service: Arc<S>, shutdown: impl Future<Output = ()>) -> Drained {
+    pub async fn serve<S: Service>(self, service: S, shutdown: impl Future<Output = ()>) -> Drained {
         let drain_timeout = self.settings.drain_timeout;
         let connections_max = self.settings.connections_max.clamp(1, Semaphore::MAX_PERMITS >> 1);
         let slots = Arc::new(Semaphore::new(connections_max));
@@ -142,7 +142,8 @@ impl Server {
 
 /// The router with what it needs, shared by all connections.
 pub(super) struct Site<S> {
-    edge: Arc<Edge<S>>,
+    /// What all requests share.
+    pub(super) edge: Arc<Edge<S>>,
     /// Without CORS headers.
     plain: Router,
     /// With them, if the configuration names origins.
@@ -150,7 +151,7 @@ pub(super) struct Site<S> {
 }
 
 impl<S: Service> Site<S> {
-    pub(super) fn new(service: Arc<S>, settings: Settings) -> Self {
+    pub(super) fn new(service: S, settings: Settings) -> Self {
         let budget = Budget::new(settings.bodies_bytes_max);
         let layer = cors::layer(&settings.origins).expect("bind checked the origins");
         let edge = Arc::new(Edge { service, settings, budget, draining: AtomicBool::new(false) });
@@ -205,22 +206,19 @@ where
             .max_header_size(settings.head_bytes_max)
             .serve_connection(io, service_fn(handle))
     );
-    let ended = tokio::select! {
+    let mut ended = tokio::select! {
         ended = &mut served => Some(ended),
         () = left(&mut phase, Phase::Serving) => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            served.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = &mut served => ended,
-                () = left(&mut phase, Phase::Draining) => return,
-                () = silent(&asked) => return,
-            }
+    if ended.is_none() {
+        served.as_mut().graceful_shutdown();
+        tokio::select! {
+            last = &mut served => ended = Some(last),
+            () = left(&mut phase, Phase::Draining) => {}
+            () = silent(&asked) => {}
         }
-    };
-    if let Err(error) = ended {
+    }
+    if let Some(Err(error)) = ended {
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
     }
 }

@@ -1,4 +1,4 @@
-//! The interface as an OpenAPI 3.1 document, built from one table of operations.
+//! The interface as an `OpenAPI` 3.1 document, built from one table of operations.
 //!
 //! A test walks the table: every operation is a route that has its method, and every route is in the table.
 

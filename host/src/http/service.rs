@@ -19,9 +19,9 @@ pub struct FeedQuery {
     pub vv: Vec<String>,
     /// Where the walk goes on; none starts one.
     pub cursor: Option<String>,
-    /// At most so many events, 1..=page_events_max; none is the default.
+    /// At most so many events, `1..=page_events_max`; none is the default.
     pub limit: Option<usize>,
-    /// At most about so many bytes of answer, 1..=page_bytes_max; none is the default.
+    /// At most about so many bytes of answer, `1..=page_bytes_max`; none is the default.
     pub max_bytes: Option<usize>,
     /// Only events whose time rounds to a millisecond at or after this.
     pub from: Option<ValidTime>,
@@ -38,7 +38,7 @@ pub struct ViewQuery {
     pub keys: Vec<String>,
     /// The first parts of the keys to list; empty with `keys`.
     pub prefix: Vec<String>,
-    /// At most so many items, 1..=page_events_max; none is the default, and none with `keys`.
+    /// At most so many items, `1..=page_events_max`; none is the default, and none with `keys`.
     pub limit: Option<usize>,
     /// Where the list goes on; none with `keys`.
     pub cursor: Option<String>,

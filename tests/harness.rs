@@ -14,6 +14,9 @@ pub use transcript::{play, redact};
 use std::path::{Path, PathBuf};
 
 /// The repository's top folder.
+///
+/// # Panics
+/// Never: this package lies in a folder of it.
 pub fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the top folder").to_owned()
 }
@@ -22,7 +25,8 @@ pub fn top() -> PathBuf {
 pub fn seed(test: &str) -> u64 {
     let given = std::env::var("LATERBASE_SEED").ok().and_then(|text| text.parse().ok());
     let seed = given.unwrap_or_else(rand::random);
-    eprintln!("{test}: LATERBASE_SEED={seed}");
+    #[expect(clippy::print_stderr, reason = "whoever sees the test fail needs the seed")]
+    let () = eprintln!("{test}: LATERBASE_SEED={seed}");
     seed
 }
 

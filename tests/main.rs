@@ -1,4 +1,12 @@
 //! The one test binary: every suite is a module.
+#![expect(clippy::indexing_slicing, reason = "a test that finds nothing there fails, as it should")]
 
+mod authoring;
+mod crash;
+mod epcis;
+mod hostile;
 mod plugins;
+mod readme;
+mod scripts;
 mod tidy;
+mod walks;

@@ -104,7 +104,7 @@ impl Builder {
 
     /// Opens the data directory and loads the plugins.
     pub fn open(self) -> Result<Host, OpenError> {
-        Host::start(self.options, self.plugins)
+        Host::start(&self.options, self.plugins)
     }
 }
 
@@ -127,10 +127,10 @@ impl Host {
 
     /// Opens the data directory and loads the plugins of the folders.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        Self::start(options, Vec::new())
+        Self::start(&options, Vec::new())
     }
 
-    fn start(options: Options, plugins: Vec<StaticPlugin>) -> Result<Self, OpenError> {
+    fn start(options: &Options, plugins: Vec<StaticPlugin>) -> Result<Self, OpenError> {
         let data = options.data.clone();
         let failed = |source| OpenError::Data { path: data.clone(), source };
         std::fs::create_dir_all(&data).map_err(failed)?;
@@ -138,7 +138,7 @@ impl Host {
         let limits = options.config.limits();
         let host = Self {
             desk: Desk { limits: Arc::new(limits.clone()), wall: Arc::clone(&options.wall) },
-            registry: Registry::new(registry_options(&options, &limits, !plugins.is_empty())),
+            registry: Registry::new(registry_options(options, &limits, !plugins.is_empty())),
             roots: ArcSwap::default(),
             config: options.config.clone(),
             _lock: lock,
@@ -148,7 +148,7 @@ impl Host {
         for plugin in plugins {
             host.registry.add_static(plugin)?;
         }
-        host.load_folders(&options)?;
+        host.load_folders(options)?;
         Ok(host)
     }
 
@@ -164,7 +164,7 @@ impl Host {
             match (&status.name, &status.error) {
                 (Some(name), None) => tracing::info!(plugin = name, version = status.version, "loaded"),
                 (_, Some(fault)) => {
-                    tracing::error!(file = ?status.file, code = fault.code, "{}", fault.detail)
+                    tracing::error!(file = ?status.file, code = fault.code, "{}", fault.detail);
                 }
                 (None, None) => {}
             }

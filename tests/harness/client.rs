@@ -1,12 +1,13 @@
 //! A plain HTTP/1.1 client over one kept connection: what it sends is what the test wrote, byte for byte.
 
 use anyhow::{Context, Result, bail};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Longer than any answer takes; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One answer.
 #[derive(Debug, Clone)]
@@ -67,10 +68,10 @@ impl Client {
     ) -> Result<Answer> {
         let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n")?;
         }
         if !body.is_empty() || method == "POST" {
-            head.push_str(&format!("content-length: {}\r\n", body.len()));
+            write!(head, "content-length: {}\r\n", body.len())?;
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();

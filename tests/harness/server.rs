@@ -9,12 +9,18 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
 
 /// The folder in which cargo put this test's profile: `target/debug` or `target/release`.
+///
+/// # Panics
+/// If the test was moved away from there.
 pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     test.parent().and_then(Path::parent).expect("target/profile/deps/test").to_owned()
 }
 
 /// Builds the binary and the plugin libraries once per test run, and gives the binary's path.
+///
+/// # Panics
+/// If the workspace does not build.
 pub fn built() -> PathBuf {
     static BUILD: Once = Once::new();
     BUILD.call_once(|| {
@@ -43,7 +49,7 @@ pub struct Server {
     folder: PathBuf,
     arguments: Vec<String>,
     address: SocketAddr,
-    _scratch: Option<tempfile::TempDir>,
+    scratch: Option<tempfile::TempDir>,
 }
 
 impl Server {
@@ -51,7 +57,7 @@ impl Server {
     pub fn start(arguments: &[&str]) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let mut server = Self::start_in(scratch.path(), arguments)?;
-        server._scratch = Some(scratch);
+        server.scratch = Some(scratch);
         Ok(server)
     }
 
@@ -59,7 +65,7 @@ impl Server {
     pub fn start_in(folder: &Path, arguments: &[&str]) -> Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let (child, address) = spawn(folder, &arguments)?;
-        Ok(Self { child, folder: folder.to_owned(), arguments, address, _scratch: None })
+        Ok(Self { child, folder: folder.to_owned(), arguments, address, scratch: None })
     }
 
     /// Where it listens.

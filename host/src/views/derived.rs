@@ -39,7 +39,7 @@ impl Derived {
             Ok(derived) if derived.belongs_to(events)? => return Ok(derived),
             // Dropped here: an environment is open once.
             Ok(_) => {
-                tracing::info!(dir = %dir.display(), "derived rows of other events: computing them again")
+                tracing::info!(dir = %dir.display(), "derived rows of other events: computing them again");
             }
             Err(error) => {
                 tracing::warn!(dir = %dir.display(), %error, "derived rows do not open: computing them again");

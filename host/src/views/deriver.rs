@@ -259,14 +259,13 @@ impl Deriver {
         if events.head()?.arrivals == 0 {
             return Ok(0);
         }
-        let derived = match self.shared.derived.get() {
-            Some(derived) => derived,
-            None => {
-                let derived = Derived::open(&self.dir, events.as_ref())?;
-                self.shared.derived.get_or_init(|| derived)
-            }
+        let derived = if let Some(derived) = self.shared.derived.get() {
+            derived
+        } else {
+            let derived = Derived::open(&self.dir, events.as_ref())?;
+            self.shared.derived.get_or_init(|| derived)
         };
-        self.finish_removals(derived, build)?;
+        Self::finish_removals(derived, build)?;
         Ok(derived.write(&mut |rows| settle::advance(events.as_ref(), rows, build))?)
     }
 
@@ -332,7 +331,7 @@ impl Deriver {
     }
 
     /// A build whose tables were being taken away begins anew, with empty tables.
-    fn finish_removals(&self, derived: &Derived, build: &Build) -> Result<(), ViewError> {
+    fn finish_removals(derived: &Derived, build: &Build) -> Result<(), ViewError> {
         let wanted = tables_of(build);
         let rows = keys_under(&derived.read()?, Table::Meta, &[layout::GOING], &[layout::GOING], usize::MAX)?;
         for table in rows.iter().filter_map(|row| layout::going_table(row)) {

@@ -204,7 +204,7 @@ pub(super) fn revisions_of(row: &[u8]) -> Vec<Revision> {
 
 fn named(letter: u8, revisions: &[Revision]) -> Vec<u8> {
     let mut row = vec![letter];
-    revisions.iter().for_each(|revision| row.extend_from_slice(&revision.0));
+    row.extend(revisions.iter().flat_map(|revision| revision.0));
     row
 }
 

@@ -134,7 +134,7 @@ impl Views {
         typed: &[String],
         bounds: &Bounds,
     ) -> Result<Option<Answer>, ViewError> {
-        let (build, view) = self.query(plugins, view, bounds)?;
+        let (build, view) = Self::query(plugins, view, bounds)?;
         let key = plugins.query_key(view.info.keyspace, typed);
         let key = key.map_err(|failure| ViewError::of_key(&view.info.name, failure))?;
         Ok(self.read(&build, &view, bounds, &mut |reading| reading.one(&key))?.flatten())
@@ -142,7 +142,7 @@ impl Views {
 
     /// A page of the View's aggregates in key order. Everything that was committed before the call counts.
     pub fn page(&self, plugins: &Arc<dyn Computes>, query: &PageQuery) -> Result<Page, ViewError> {
-        let (build, view) = self.query(plugins, &query.view, &query.bounds)?;
+        let (build, view) = Self::query(plugins, &query.view, &query.bounds)?;
         let mut prefix = Vec::new();
         if let Some((start, whole)) = query.prefix.split_last() {
             aggregate::encode_prefix(whole.iter().map(String::as_str), start, &mut prefix);
@@ -158,7 +158,6 @@ impl Views {
 
     /// The View called `name`, if it can answer within `bounds`.
     fn query(
-        &self,
         plugins: &Arc<dyn Computes>,
         name: &str,
         bounds: &Bounds,

@@ -1,0 +1,140 @@
+//! The plugin author's way: a new plugin builds, passes its own test, loads and answers, without an edit; a new build
+//! moved over the old file takes over while the server runs.
+
+use laterbase_tests::{Client, Server, built, library, target, top};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Runs cargo in `folder` with a target folder of its own, so that no build takes another's library for its own.
+fn cargo(folder: &Path, arguments: &[&str], into: &Path) {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments).arg("--quiet").current_dir(folder).env("CARGO_TARGET_DIR", into);
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn shown(arguments: &[&str]) -> String {
+    let output = Command::new(built()).args(arguments).output().expect("it runs");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+// Goal: `plugin new` gives a plugin that works as it stands. Method: make, test, build, inspect, check, serve, ask.
+#[test]
+fn a_new_plugin_works_as_it_stands() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path().join("demo");
+    let made = shown(&["plugin", "new", "demo", "--folder", folder.to_str().expect("UTF-8")]);
+    assert!(made.contains("next:"), "{made}");
+    let lock = top().join("Cargo.lock");
+    fs::copy(lock, folder.join("Cargo.lock")).expect("copied");
+    let into = target().join("authoring");
+    cargo(&folder, &["test"], &into);
+    cargo(&folder, &["build"], &into);
+    let built = into.join("debug/libdemo.so");
+    let inspected = shown(&["plugin", "inspect", built.to_str().expect("UTF-8")]);
+    assert!(inspected.contains("name     demo"), "{inspected}");
+    let checked = shown(&["plugin", "check", built.to_str().expect("UTF-8")]);
+    assert!(checked.contains("demo 0.1.0: sound") && checked.contains("views    pieces"), "{checked}");
+
+    let plugins = scratch.path().join("plugins");
+    fs::create_dir(&plugins).expect("made");
+    fs::copy(&built, plugins.join("libdemo.so")).expect("copied");
+    let server = Server::start(&["--plugins", plugins.to_str().expect("UTF-8")]).expect("a server");
+    let body = r#"{"type":"scanned","time":"2026-05-01T10:00:00Z","data":{"item":"apples","n":40}}"#;
+    assert_eq!(server.post("/demo/e", body).expect("an answer").status, 201);
+    let answer = server.get("/demo/pieces?key=apples").expect("an answer").json();
+    assert_eq!(answer["value"], serde_json::json!({"pieces": 40, "scans": 1}));
+}
+
+/// Moves a file over another in one step, as a build script should.
+fn move_over(from: &Path, onto: &Path) {
+    let beside = onto.with_extension("new");
+    fs::copy(from, &beside).expect("copied");
+    fs::rename(&beside, onto).expect("moved");
+}
+
+/// Builds tally with `total` counting double: the next version of a plugin.
+fn doubled(scratch: &Path) -> PathBuf {
+    let folder = scratch.join("tally");
+    fs::create_dir_all(folder.join("src")).expect("made");
+    for file in fs::read_dir(top().join("plugins/tally/src")).expect("sources").flatten() {
+        let text = fs::read_to_string(file.path()).expect("UTF-8");
+        let text = text.replace("state.add(n);", "state.add(n.wrapping_mul(2));");
+        fs::write(folder.join("src").join(file.file_name()), text).expect("written");
+    }
+    let api = top().join("plugin-api");
+    let manifest = format!(
+        "[package]\nname = \"tally\"\nversion = \"0.2.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
+         [dependencies]\nlaterbase-plugin = {{ path = \"{}\" }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
+         [workspace]\n",
+        api.display()
+    );
+    fs::write(folder.join("Cargo.toml"), manifest).expect("written");
+    fs::copy(top().join("Cargo.lock"), folder.join("Cargo.lock")).expect("copied");
+    let into = target().join("authoring-tally");
+    cargo(&folder, &["build"], &into);
+    into.join("debug/libtally.so")
+}
+
+fn total(client: &mut Client) -> Option<i64> {
+    let answer = client.send("GET", "/tally/total?key=apples", &[], b"").expect("an answer");
+    (answer.status == 200).then(|| answer.json()["value"]["n"].as_i64().expect("a number"))
+}
+
+// Goal: a new build moved over the old file and reloaded answers with its new results; queries during 100 reloads all
+// succeed; a bad file is refused by name and the old generation keeps serving.
+// Method: two builds alternate under four asking threads; then files that are no plugins.
+#[test]
+fn a_plugin_is_replaced_under_load() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let builds = [library("tally"), doubled(scratch.path())];
+    let plugins = scratch.path().join("plugins");
+    fs::create_dir(&plugins).expect("made");
+    let live = plugins.join("libtally.so");
+    fs::copy(&builds[0], &live).expect("copied");
+    let server = Server::start(&["--plugins", plugins.to_str().expect("UTF-8")]).expect("a server");
+    let body = r#"{"type":"add","time":"2026-05-01T10:00:00Z","id":"1","data":{"item":"apples","n":21}}"#;
+    assert_eq!(server.post("/tally/e", body).expect("an answer").status, 201);
+
+    let asked = AtomicU64::new(0);
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                let mut client = server.client().expect("a connection");
+                while asked.fetch_add(1, Ordering::Relaxed) < 10_000 {
+                    let total = total(&mut client);
+                    assert!(matches!(total, Some(21 | 42)), "{total:?}");
+                }
+            });
+        }
+        let mut client = server.client().expect("a connection");
+        for round in 1..=100 {
+            move_over(&builds[round % 2], &live);
+            let answer = client.send("POST", "/_/plugins/tally/reload", &[], b"").expect("an answer");
+            assert_eq!(answer.status, 200, "round {round}: {}", answer.text());
+            let expected = [21, 42][round % 2];
+            assert_eq!(total(&mut client), Some(expected), "round {round}");
+        }
+    });
+
+    let whole = fs::read(&builds[1]).expect("a library");
+    let cut = &whole[..whole.len() / 2];
+    for (bytes, word) in
+        [(&b""[..], "plugin_not_elf"), (b"text", "plugin_not_elf"), (cut, "plugin_truncated")]
+    {
+        let bad = scratch.path().join("bad");
+        fs::write(&bad, bytes).expect("written");
+        move_over(&bad, &live);
+        let answer = server.post("/_/plugins/tally/reload", "").expect("an answer");
+        assert_eq!(answer.json()["code"], word, "{}", answer.text());
+        assert_eq!(total(&mut server.client().expect("a connection")), Some(21));
+    }
+    fs::remove_file(&live).expect("removed");
+    let answer = server.post("/_/plugins/tally/reload", "").expect("an answer");
+    assert_eq!(answer.json()["code"], "plugin_not_found");
+    let plugins = server.get("/_/plugins").expect("an answer").json();
+    assert_eq!(plugins["plugins"][0]["error"]["code"], "plugin_not_found");
+    assert_eq!(total(&mut server.client().expect("a connection")), Some(21));
+}

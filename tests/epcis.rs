@@ -16,7 +16,7 @@ fn data(name: &str) -> String {
     let path = top().join("plugins/epcis/tests/data/gen-6k").join(name);
     let mut file = File::open(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
     let mut text = String::new();
-    if name.ends_with(".gz") {
+    if path.extension().is_some_and(|ending| ending == "gz") {
         GzDecoder::new(file).read_to_string(&mut text).expect("gzip of UTF-8");
     } else {
         file.read_to_string(&mut text).expect("UTF-8");

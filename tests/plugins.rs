@@ -399,11 +399,11 @@ fn configurations_are_refused() {
 /// Goal: a panic in any hook is an error of that call, which names the plugin and the hook.
 #[test]
 fn panics_stop_at_the_boundary() {
+    type Call<'a> = &'a dyn Fn(&Instance) -> Option<CallError>;
     let hostile = fixture("hostile");
     let services = Services::default();
     let event = |version| event_ref(key(1), Value { type_number: 1, version, data: b"x" });
     let delta = [delta_ref(key(1), &[0; 8])];
-    type Call<'a> = &'a dyn Fn(&Instance) -> Option<CallError>;
     let calls: [(&str, Call<'_>); 9] = [
         ("admit", &|it| it.admit(&services, 0, &[event(2)]).err()),
         ("upcast", &|it| it.upcast(&services, 0, &[event(1)]).remove(0).err()),

@@ -22,9 +22,11 @@ fn check(folder: &Path, snapshots: &Path) {
         let mut server = Server::start(&[]).expect("a server");
         let transcript =
             play(&mut server, &text).unwrap_or_else(|fault| panic!("{}: {fault:#}", script.display()));
-        insta::with_settings!({ snapshot_path => snapshots, prepend_module_to_snapshot => false, omit_expression => true }, {
-            insta::assert_snapshot!(name, transcript);
-        });
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(snapshots);
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!(name, transcript));
     }
 }
 

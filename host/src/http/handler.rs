@@ -204,11 +204,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = values.next() else { return Ok(None) };
     let bytes = value.as_bytes();
     let form = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&bytes.len())
-        && bytes.iter().all(u8::is_ascii_graphic)
+        && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
         && values.next().is_none();
     if !form {
         let detail = format!(
-            "Idempotency-Key is one text of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters without spaces"
+            "Idempotency-Key is one text of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} ASCII characters without control characters"
         );
         return Err(Problem::new(Code::BadHeader, detail).with("header", "Idempotency-Key"));
     }

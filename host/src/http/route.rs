@@ -1,4 +1,5 @@
-//! From the raw path to a route. Nothing is decoded, so nothing can be smuggled; names are checked before anything else.
+//! From the raw path to a route. Nothing is decoded, so nothing can be smuggled; names are checked before anything
+//! else.
 
 use super::names::{EVENTS, HOST, PluginName, RootName, ViewName};
 use crate::problem::{Code, Problem};

@@ -30,8 +30,8 @@ async fn sizes() {
         ("413 body_too_large", Some("close"))
     );
     assert!(body(&refused).ends_with(r#""limit":10000}"#), "{refused}");
-    assert_eq!(outcome(&bench.post("/t/e", GZIP, &gzip(&[b' '; 20_000])).await), "201");
-    assert_eq!(outcome(&bench.post("/t/e", GZIP, &gzip(&[b' '; 20_001])).await), "413 body_too_large");
+    assert_eq!(outcome(&bench.post("/t/e", GZIP, &gzip(&vec![b' '; 20_000])).await), "201");
+    assert_eq!(outcome(&bench.post("/t/e", GZIP, &gzip(&vec![b' '; 20_001])).await), "413 body_too_large");
     let taken: Vec<String> =
         bench.fake.calls().iter().map(|call| call[call.len() - 11..].to_owned()).collect();
     assert_eq!(taken, ["10000 bytes", "20000 bytes"]);

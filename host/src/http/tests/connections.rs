@@ -28,8 +28,8 @@ async fn listen(settings: Settings) -> Listening {
     let (stop, stopped) = oneshot::channel();
     let service = Arc::clone(&fake);
     let shutdown = async move { drop(stopped.await) };
-    let served = tokio::spawn(server.serve(service, shutdown));
-    Listening { address, fake, stop, served }
+    let running = tokio::spawn(server.serve(service, shutdown));
+    Listening { address, fake, stop, served: running }
 }
 
 async fn connect(server: &Listening) -> TcpStream {

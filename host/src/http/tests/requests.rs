@@ -105,7 +105,7 @@ async fn posts() {
         ("/tally/e", "", "415 unsupported_media_type"),
         ("/tally/e", long.as_str(), "400 bad_header"),
         ("/tally/e", "content-type: application/json\r\nidempotency-key: \r\n", "400 bad_header"),
-        ("/tally/e", "content-type: application/json\r\nidempotency-key: a b\r\n", "400 bad_header"),
+        ("/tally/e", "content-type: application/json\r\nidempotency-key: a\tb\r\n", "400 bad_header"),
         (
             "/tally/e",
             "content-type: application/json\r\nidempotency-key: a\r\nidempotency-key: a\r\n",

@@ -20,13 +20,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("views", &["core", "problem", "store", "plugin"]),
     ("config", &["core"]),
     ("root", &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views"]),
+    ("host", &["core", "problem", "wall", "store", "plugin", "admit", "views", "config", "root"]),
     ("http", &["core", "problem", "admit"]),
     ("metering", &[]),
-    ("service", &["core", "problem", "plugin", "admit", "feed", "views", "root", "http", "metering", "host"]),
-    (
-        "host",
-        &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views", "config", "root", "http"],
-    ),
+    ("service", &["core", "problem", "plugin", "admit", "feed", "views", "root", "host", "http", "metering"]),
     ("cli", &["core", "problem", "wall", "plugin", "config", "host"]),
 ];
 

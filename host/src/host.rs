@@ -6,23 +6,19 @@
 use crate::admit::Desk;
 use crate::config::Config;
 use crate::core::limits::Limits;
-use crate::http::{BindError, Drained, Server, Settings};
 use crate::plugin::load_error::Cause;
 use crate::plugin::probe::Probe;
 use crate::plugin::{Catalog, LoadError, Registry, Reloaded, RootCatalog, registry};
 use crate::problem::{Code, Problem};
 use crate::root::Root;
-use crate::service::Front;
 use crate::store::{DataLock, LockError};
 use crate::views::Computes;
 use crate::wall::{SystemWall, Wall};
 use arc_swap::ArcSwap;
 use laterbase_plugin::StaticPlugin;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What a host is opened with.
 #[derive(Debug, Clone)]
@@ -208,26 +204,6 @@ impl Host {
         });
     }
 
-    /// Takes the address to listen on.
-    pub async fn bind(self: &Arc<Self>, listen: SocketAddr) -> Result<Bound, BindError> {
-        crate::metering::start();
-        let limits = self.limits();
-        let settings = Settings {
-            body_bytes_max: limits.request_body_bytes_max,
-            inflated_bytes_max: limits.request_inflated_bytes_max,
-            uri_bytes_max: limits.uri_bytes_max,
-            connections_max: limits.connections_max,
-            header_timeout: Duration::from_millis(limits.header_ms_max),
-            body_timeout: Duration::from_millis(limits.body_ms_max),
-            drain_timeout: Duration::from_millis(limits.drain_ms_max),
-            page_events_max: limits.page_events_max,
-            page_bytes_max: limits.page_bytes_max,
-            origins: self.config.http.origins.clone(),
-            ..Settings::default()
-        };
-        Ok(Bound { server: Server::bind(listen, settings).await?, host: Arc::clone(self) })
-    }
-
     /// Every maximum in force.
     pub fn limits(&self) -> &Limits {
         &self.desk.limits
@@ -236,6 +212,11 @@ impl Host {
     /// The plugins.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What the configuration file says.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// All Roots, declared or with files, with what plugins offer to them.
@@ -298,25 +279,6 @@ impl Host {
         for root in self.roots.load().values() {
             root.adopt(&offered(&catalog, root.name()));
         }
-    }
-}
-
-/// A host that has its address and does not answer yet.
-#[derive(Debug)]
-pub struct Bound {
-    server: Server,
-    host: Arc<Host>,
-}
-
-impl Bound {
-    /// Where it listens; with port 0 asked for, the port that it got.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
-    /// Answers until `shutdown` ends, then lets requests in flight finish.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
-        self.server.serve(Front(self.host), shutdown).await
     }
 }
 

@@ -25,9 +25,11 @@ pub mod root;
 pub mod http;
 
 pub mod host;
+
 mod metering;
-mod service;
+pub mod service;
 
 pub mod cli;
 
 pub use host::{Host, Options};
+pub use service::Bound;

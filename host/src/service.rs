@@ -10,6 +10,7 @@ use crate::feed;
 use crate::host::Host;
 use crate::http::names::{PluginName, RootName, ViewName};
 use crate::http::service::{FeedQuery, Known, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::{BindError, Drained, Server, Settings};
 use crate::plugin::catalog::RootCatalog;
 use crate::plugin::registry::Reloaded;
 use crate::problem::{Code, Problem};
@@ -17,11 +18,54 @@ use crate::root::Root;
 use crate::views::{self, Bounds, Computes, PageQuery};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A host that has its address and does not answer yet.
+#[derive(Debug)]
+pub struct Bound {
+    server: Server,
+    host: Arc<Host>,
+}
+
+impl Bound {
+    /// Where it listens; with port 0 asked for, the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Answers until `shutdown` ends, then lets requests in flight finish.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
+        self.server.serve(Front(self.host), shutdown).await
+    }
+}
+
+impl Host {
+    /// Takes the address to listen on.
+    pub async fn bind(self: &Arc<Self>, listen: SocketAddr) -> Result<Bound, BindError> {
+        crate::metering::start();
+        let limits = self.limits();
+        let settings = Settings {
+            body_bytes_max: limits.request_body_bytes_max,
+            inflated_bytes_max: limits.request_inflated_bytes_max,
+            uri_bytes_max: limits.uri_bytes_max,
+            connections_max: limits.connections_max,
+            header_timeout: Duration::from_millis(limits.header_ms_max),
+            body_timeout: Duration::from_millis(limits.body_ms_max),
+            drain_timeout: Duration::from_millis(limits.drain_ms_max),
+            page_events_max: limits.page_events_max,
+            page_bytes_max: limits.page_bytes_max,
+            origins: self.config().http.origins.clone(),
+            ..Settings::default()
+        };
+        Ok(Bound { server: Server::bind(listen, settings).await?, host: Arc::clone(self) })
+    }
+}
 
 /// A host as the routes see it.
 #[derive(Debug)]
-pub(crate) struct Front(pub(crate) Arc<Host>);
+struct Front(Arc<Host>);
 
 impl Service for Front {
     async fn admit(&self, root: RootName, request: admit::Request) -> Result<admit::Answer, Problem> {

@@ -4,7 +4,7 @@
 //! cannot check:
 //! - the data file is changed by nobody else: the data directory is locked (`lock.rs`), and what is in the file is
 //!   looked at before it is mapped (`datafile.rs`);
-//! - the map moves only while no transaction is open: every transaction holds a pass of the [`Gate`], and who moves
+//! - the map moves only while no transaction is open: every transaction holds a pass of the `Gate`, and who moves
 //!   the map is alone inside;
 //! - a table is removed only while nobody uses it: also alone, and its handles say so ever after.
 //!

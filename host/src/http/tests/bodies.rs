@@ -74,13 +74,13 @@ async fn broken_gzip() {
         (whole[..whole.len() - 1].to_vec(), "400 bad_encoding"),
         (b"{}".to_vec(), "400 bad_encoding"),
         ([whole.as_slice(), b"x"].concat(), "400 bad_encoding"),
-        (Vec::new(), "201"),
+        (Vec::new(), "400 bad_encoding"),
     ];
     for (body, expected) in table {
         assert_eq!(outcome(&bench.post("/t/e", GZIP, &body).await), expected, "{body:?}");
     }
     assert_eq!(bench.fake.calls()[1], "admit t Json true None 14 bytes");
-    assert_eq!(bench.fake.calls()[2], "admit t Json true None 0 bytes");
+    assert_eq!(bench.fake.calls().len(), 2);
 }
 
 // A bomb is measured before it is unpacked. The control is an honest body of nearly the same size, which is too much

@@ -54,7 +54,14 @@ impl Service for Arc<Fake> {
         }
         let written = usize::from(root.as_str() != "known");
         let (vv, now) = ("v".to_owned(), "n".to_owned());
-        Ok(Answer { written, duplicate: 1, rejected: 0, events: Vec::new(), vv, now })
+        Ok(Answer {
+            written,
+            duplicate: 1,
+            rejected: 0,
+            events: vec![admit::EventAnswer { status: "written", ..admit::EventAnswer::default() }],
+            vv,
+            now,
+        })
     }
 
     async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {

@@ -150,7 +150,8 @@ async fn posts() {
 async fn prefer_minimal() {
     let bench = Bench::new(Settings::default());
     let whole = bench.post("/tally/e", &format!("{JSON}prefer: return=representation\r\n"), b"{}").await;
-    let expected = r#"{"written":1,"duplicate":1,"rejected":0,"events":[],"vv":"v","now":"n"}"#;
+    let expected =
+        r#"{"written":1,"duplicate":1,"rejected":0,"events":[{"status":"written"}],"vv":"v","now":"n"}"#;
     assert_eq!((body(&whole), header(&whole, "preference-applied")), (expected, None));
     let short =
         bench.post("/tally/e", &format!("{JSON}prefer: respond-async, return=minimal\r\n"), b"{}").await;

@@ -114,15 +114,3 @@ fn admission() {
         replica.bench.admit(&other).expect_err("not canonical");
     }
 }
-
-// Goal: a figure. Run alone in release: the harness prints the seconds for 20 times the set.
-#[test]
-#[ignore = "measures, proves nothing"]
-fn intake_speed() {
-    let chunks: Vec<String> = lines().chunks(500).map(|chunk| chunk.join("\n")).collect();
-    let taken: usize = (0..20)
-        .flat_map(|_| &chunks)
-        .map(|chunk| epcis::intake::read("application/x-ndjson", chunk.as_bytes()).expect("NDJSON").len())
-        .sum();
-    assert_eq!(taken, 20 * manifest("lines"));
-}

@@ -1,8 +1,8 @@
-//! Plugins from the outside of the Registry: hostile files are refused by name, a reload is atomic, and nothing that
-//! a plugin does reaches beyond its own call.
+//! Plugins from the outside of the Registry: hostile files are refused by name, a reload is atomic, and
+//! nothing that a plugin does reaches beyond its own call.
 //!
-//! Most hostile files are a sound library with a few bytes changed. Those that need code of their own are the crates
-//! below `fixtures/plugins`, built once a run in a target folder of their own.
+//! Most hostile files are a sound library with a few bytes changed. Those that need code of their own are the
+//! crates below `fixtures/plugins`, built once a run in a target folder of their own.
 
 use laterbase::core::event::{EventKey, ValidTime, Value};
 use laterbase::plugin::probe::Probe;
@@ -195,8 +195,8 @@ fn a_plugin_loads_and_answers() {
     bench.assert_stage_is_empty();
 }
 
-/// Goal: bytes that serve already are not loaded again; new ones are the next generation, and views of another build
-/// have other revisions.
+/// Goal: bytes that serve already are not loaded again; new ones are the next generation, and views of
+/// another build have other revisions.
 #[test]
 fn only_changes_are_loaded() {
     let bench = Bench::new();
@@ -213,8 +213,8 @@ fn only_changes_are_loaded() {
     assert_eq!(bench.registry.generations_loaded(), 2);
 }
 
-/// Goal: no call fails while the plugin under it is replaced a hundred times, and old generations go. Method: threads
-/// ask without a pause; every Catalog that was replaced is gone when nobody holds it any more.
+/// Goal: no call fails while the plugin under it is replaced a hundred times, and old generations go. Method:
+/// threads ask without a pause; every Catalog that was replaced is gone when nobody holds it any more.
 #[test]
 fn a_hundred_reloads_under_load() {
     // The probe is tested elsewhere; without it a reload takes milliseconds.
@@ -247,8 +247,8 @@ fn a_hundred_reloads_under_load() {
     bench.assert_stage_is_empty();
 }
 
-/// Goal: each kind of bad file has its own code, and the generation that served goes on. Method: one Registry, one
-/// file after the other moved over the live one.
+/// Goal: each kind of bad file has its own code, and the generation that served goes on. Method: one
+/// Registry, one file after the other moved over the live one.
 #[test]
 fn hostile_files_are_refused_by_name() {
     let bench = Bench::new();
@@ -307,8 +307,8 @@ fn hostile_files_are_refused_by_name() {
     assert_eq!(bench.status("tally").error, None);
 }
 
-/// Goal: where no child tries a plugin first, the host's own checks refuse it, and what was refused spoils nothing for
-/// the next one (the checker that comes with `abi_stable` remembers layouts for ever).
+/// Goal: where no child tries a plugin first, the host's own checks refuse it, and what was refused spoils
+/// nothing for the next one (the checker that comes with `abi_stable` remembers layouts for ever).
 #[test]
 fn refused_in_process() {
     let bench = Bench::with(|options| options.probe = None);
@@ -527,7 +527,8 @@ fn views_that_cannot_be_built() {
     assert!(bench.status("tally").error.is_some_and(|error| error.detail.contains("no space for views")));
 }
 
-/// Goal: in a named folder every file counts, in the program's own only what is a plugin; a signal reads both again.
+/// Goal: in a named folder every file counts, in the program's own only what is a plugin; a signal reads both
+/// again.
 #[test]
 fn folders() {
     for named in [true, false] {

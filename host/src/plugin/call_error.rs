@@ -53,8 +53,8 @@ pub enum CallError {
     /// The call was cancelled, or its deadline passed.
     #[error("{0} (cancelled)")]
     Cancelled(Box<Blame>),
-    /// What the plugin gave back contradicts the interface: spans out of bounds, a wrong number of answers, a key
-    /// that does not decode, an unknown error code.
+    /// What the plugin gave back contradicts the interface: spans out of bounds, a wrong number of answers, a
+    /// key that does not decode, an unknown error code.
     #[error("{0} (malformed answer)")]
     Malformed(Box<Blame>),
 }

@@ -1,8 +1,8 @@
 //! What all plugins together offer to each Root.
 //!
-//! A [`Catalog`] is immutable: a reload builds another one beside it. Within a Root every event type (number and
-//! name), format, view and report name has one owner; plugins are added in an order that the caller fixes, and one
-//! that would be second anywhere is refused whole, so a Catalog never depends on chance.
+//! A [`Catalog`] is immutable: a reload builds another one beside it. Within a Root every event type (number
+//! and name), format, view and report name has one owner; plugins are added in an order that the caller
+//! fixes, and one that would be second anywhere is refused whole, so a Catalog never depends on chance.
 
 use super::instance::Instance;
 use super::revision::{self, Revision};
@@ -104,8 +104,8 @@ pub struct NameTaken {
 }
 
 impl Catalog {
-    /// Everything that `instances` offer. They are added in the given order; the first that wants a name which
-    /// another plugin has is the error.
+    /// Everything that `instances` offer. They are added in the given order; the first that wants a name
+    /// which another plugin has is the error.
     pub fn build<'i>(instances: impl IntoIterator<Item = &'i Arc<Instance>>) -> Result<Self, NameTaken> {
         let mut roots: BTreeMap<String, RootCatalog> = BTreeMap::new();
         for instance in instances {

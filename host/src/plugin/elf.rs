@@ -1,5 +1,6 @@
-//! Looks at a library's bytes in memory, before the dynamic linker may: a truncated file would kill the host with
-//! SIGBUS inside `dlopen`, and a foreign one gives a misleading error there. Nothing is mapped and nothing is run.
+//! Looks at a library's bytes in memory, before the dynamic linker may: a truncated file would kill the host
+//! with SIGBUS inside `dlopen`, and a foreign one gives a misleading error there. Nothing is mapped and
+//! nothing is run.
 
 use super::load_error::LoadError;
 use laterbase_plugin::abi::ABI;
@@ -195,7 +196,8 @@ mod tests {
         assert_eq!(code(&library(&[section(), section()].concat())), Code::PluginBadSection);
     }
 
-    // Goal: no bytes at all make the check panic. Method: every byte of the headers set to every of a few values.
+    // Goal: no bytes at all make the check panic. Method: every byte of the headers set to every of a few
+    // values.
     #[test]
     fn no_byte_panics() {
         let whole = library(&section());

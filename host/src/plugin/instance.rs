@@ -1,9 +1,10 @@
 //! One configured plugin for one Root, as plain Rust: the only way in which the host calls a plugin.
 //!
-//! An [`Instance`] comes from a loaded library or from a plugin linked into the program (generation 0); callers see
-//! no difference. It is immutable and called from any thread. **Nothing that comes back is trusted**: every index,
-//! span, count and key is checked here, and what does not hold is [`CallError::Malformed`], never a panic. An event
-//! that makes a batch fail is found by calling again one by one, which the interface allows (calls keep nothing).
+//! An [`Instance`] comes from a loaded library or from a plugin linked into the program (generation 0);
+//! callers see no difference. It is immutable and called from any thread. **Nothing that comes back is
+//! trusted**: every index, span, count and key is checked here, and what does not hold is
+//! [`CallError::Malformed`], never a panic. An event that makes a batch fail is found by calling again one by
+//! one, which the interface allows (calls keep nothing).
 
 use super::call_error::{Blame, CallError};
 use super::services::Services;
@@ -18,7 +19,8 @@ use laterbase_plugin::{EventRef, aggregate};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// How many events one call carries: the boundary's cost is flat from 64, and a deadline is looked at in between.
+/// How many events one call carries: the boundary's cost is flat from 64, and a deadline is looked at in
+/// between.
 pub const BATCH_EVENTS: usize = 256;
 
 /// An event in the borrowed form that plugins see.
@@ -95,7 +97,8 @@ pub struct IntakeDraft {
     pub same_key_is_same_event: bool,
 }
 
-/// What `map` gave out for a batch: every index and span holds, every key decodes to the declared number of parts.
+/// What `map` gave out for a batch: every index and span holds, every key decodes to the declared number of
+/// parts.
 #[derive(Debug, Clone, Default)]
 pub struct Mapping {
     bytes: Vec<u8>,
@@ -242,8 +245,8 @@ impl Instance {
         Ok(Intake { pointer, id, event: Ok(draft) })
     }
 
-    /// What each upcast event adds to which aggregates of a Keyspace. An event that fails is left out and named in
-    /// the mapping's failures; the call itself fails only when it is cancelled.
+    /// What each upcast event adds to which aggregates of a Keyspace. An event that fails is left out and
+    /// named in the mapping's failures; the call itself fails only when it is cancelled.
     pub fn map(
         &self,
         services: &Services,
@@ -389,7 +392,8 @@ impl Instance {
         Ok(())
     }
 
-    /// One result an event: a batch that fails is called again event by event, so that only the bad ones fail.
+    /// One result an event: a batch that fails is called again event by event, so that only the bad ones
+    /// fail.
     fn one_by_one_if_needed<'e, T>(
         &self,
         services: &Services,

@@ -34,7 +34,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// Two reads differ: somebody is writing the file.
-    #[error("{}: two reads differ; move a finished file into place instead of copying over it", file.display())]
+    #[error("{}: two reads differ; move a finished file into place, do not copy over it", file.display())]
     Unstable {
         /// The path.
         file: PathBuf,
@@ -90,7 +90,7 @@ pub enum LoadError {
     Malformed(#[source] object::read::Error),
     /// Built for another number of the binary interface.
     #[error(
-        "built for plugin interface {plugin}, this host speaks {host}: rebuild the plugin with a current laterbase-plugin"
+        "built for plugin interface {plugin}, this host speaks {host}: rebuild it with a current laterbase-plugin"
     )]
     WrongAbi {
         /// The plugin's number.
@@ -179,7 +179,7 @@ pub enum LoadError {
         source: CallError,
     },
     /// What the plugin declares contradicts itself.
-    #[error("declaration{}: {source}", root.as_ref().map(|root| format!(" for root {root}")).unwrap_or_default())]
+    #[error("declaration{}: {source}", for_root(root.as_deref()))]
     Declaration {
         /// The Root; none for the manifest.
         root: Option<String>,
@@ -284,6 +284,10 @@ impl LoadError {
         }
         problem
     }
+}
+
+fn for_root(root: Option<&str>) -> String {
+    root.map(|root| format!(" for root {root}")).unwrap_or_default()
 }
 
 fn tail(said: &str) -> String {

@@ -1,10 +1,11 @@
 //! Opens a plugin's library: the one place where foreign code comes into the process.
 //!
-//! The order is fixed: dlopen of a private copy, the symbol that the section names, the header's mark, the layout of
-//! every type that crosses the boundary, and only then the first call. `abi_stable`'s own check keeps a global map
-//! that depends on load order and dangles, and it refuses plugins that are older than the host; so the layout is
-//! compared here, with fresh globals each time, and in both directions. A library is never closed: thread-local
-//! destructors, threads and stray `'static` references of its code would be left hanging.
+//! The order is fixed: dlopen of a private copy, the symbol that the section names, the header's mark, the
+//! layout of every type that crosses the boundary, and only then the first call. `abi_stable`'s own check
+//! keeps a global map that depends on load order and dangles, and it refuses plugins that are older than the
+//! host; so the layout is compared here, with fresh globals each time, and in both directions. A library is
+//! never closed: thread-local destructors, threads and stray `'static` references of its code would be left
+//! hanging.
 #![expect(unsafe_code, reason = "opens dynamic libraries; each block says what it relies on")]
 
 use super::load_error::LoadError;
@@ -31,16 +32,17 @@ pub(super) fn open(copy: &Path, entry: &str) -> Result<PluginModuleRef, LoadErro
     // The library stays mapped for ever, so the header's `'static` is true.
     let header = header.upgrade().map_err(|error| LoadError::Header { reason: one_line(&error) })?;
     check_layout(header)?;
-    // SAFETY: the layouts of the module and of all types that it mentions were just found to agree in at least one
-    // direction; prefix types carry the map of their own fields for what the older side lacks.
+    // SAFETY: the layouts of the module and of all types that it mentions were just found to agree in at
+    // least one direction; prefix types carry the map of their own fields for what the older side lacks.
     let module = unsafe { header.init_root_module_with_unchecked_layout::<PluginModuleRef>() };
     module.map_err(|error| LoadError::Header { reason: one_line(&error) })
 }
 
 /// Maps the library for the rest of the process's life.
 fn map(copy: &Path) -> Result<&'static Library, LoadError> {
-    // SAFETY: opening a library runs its initialisers, which is foreign code that the operator chose to install; its
-    // file was found whole, for this machine and this interface, and a child process has already run them.
+    // SAFETY: opening a library runs its initialisers, which is foreign code that the operator chose to
+    // install; its file was found whole, for this machine and this interface, and a child process has already
+    // run them.
     let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) };
     let library = library.map_err(|source| {
         let path = copy.display().to_string();
@@ -52,8 +54,9 @@ fn map(copy: &Path) -> Result<&'static Library, LoadError> {
 
 /// The header under the symbol `entry`.
 fn header(library: &'static Library, entry: &str) -> Result<AbiHeaderRef, LoadError> {
-    // SAFETY: an `AbiHeaderRef` is the address of a static that begins with an `AbiHeader`. That the symbol names one
-    // is what the section promises; the header's mark is compared before anything behind it is read.
+    // SAFETY: an `AbiHeaderRef` is the address of a static that begins with an `AbiHeader`. That the symbol
+    // names one is what the section promises; the header's mark is compared before anything behind it is
+    // read.
     let symbol = unsafe { library.get::<AbiHeaderRef>(entry) };
     let symbol = symbol.map_err(|source| LoadError::Symbol { symbol: entry.to_owned(), source })?;
     Ok(*symbol)
@@ -133,8 +136,8 @@ fn one_line(error: &LibraryError) -> String {
 mod tests {
     use super::*;
 
-    // Goal: of a report's hundreds of lines, those that name the difference. Method: a report of the shape that the
-    // checker writes.
+    // Goal: of a report's hundreds of lines, those that name the difference. Method: a report of the shape
+    // that the checker writes.
     #[test]
     fn reports_are_short() {
         let described =

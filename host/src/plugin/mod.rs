@@ -1,12 +1,13 @@
-//! Plugins: found, checked, tried in a child process, loaded, configured, called and replaced while the host runs.
+//! Plugins: found, checked, tried in a child process, loaded, configured, called and replaced while the host
+//! runs.
 //!
 //! ```text
 //! file -> stage (two equal reads, elf pre-check, private copy) -> probe (child) -> loader (dlopen, layout)
 //!      -> Instance per Root -> Catalog (who owns which name) -> Registry swaps it in atomically
 //! ```
-//! Invariants: the live path of a plugin's file is never opened by the dynamic linker; a library is never unloaded;
-//! nothing that a plugin returns is used unchecked; whoever holds a [`catalog::Catalog`] goes on with it unharmed
-//! while the next one takes over.
+//! Invariants: the live path of a plugin's file is never opened by the dynamic linker; a library is never
+//! unloaded; nothing that a plugin returns is used unchecked; whoever holds a [`catalog::Catalog`] goes on
+//! with it unharmed while the next one takes over.
 
 pub mod call_error;
 pub mod catalog;

@@ -45,7 +45,8 @@ impl Module {
         result.map_err(|error| LoadError::SelfCheck(CallError::new(name, 0, "self_check", &error)))
     }
 
-    /// One instance for each Root that the plugin declares or the configuration adds, in the order of their names.
+    /// One instance for each Root that the plugin declares or the configuration adds, in the order of their
+    /// names.
     pub(super) fn configure(
         self,
         manifest: &Manifest,

@@ -1,8 +1,9 @@
 //! Tries a plugin in a child process: whatever kills a process when a library is opened, checks itself or is
 //! configured kills the child.
 //!
-//! The child is this program again with a hidden subcommand. It reads a `Task` from standard input, does what the
-//! host is about to do, and writes one JSON line to standard output; how it ends after that line does not matter.
+//! The child is this program again with a hidden subcommand. It reads a [`Task`] from standard input, does
+//! what the host is about to do, and writes one JSON line to standard output; how it ends after that line
+//! does not matter.
 
 use super::load_error::LoadError;
 use super::loader;
@@ -124,8 +125,8 @@ pub(super) fn run(
     }
 }
 
-/// Hands the task over and waits for the end of both outputs; none if that takes too long. The threads may outlive
-/// a child that is late, until it is killed.
+/// Hands the task over and waits for the end of both outputs; none if that takes too long. The threads may
+/// outlive a child that is late, until it is killed.
 fn converse(child: &mut Child, task: Vec<u8>, deadline: Duration) -> Option<(String, String)> {
     let (mut stdin, stdout, stderr) = (child.stdin.take()?, child.stdout.take()?, child.stderr.take()?);
     let (answer, answered) = mpsc::channel();

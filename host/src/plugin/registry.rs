@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! read twice -> elf -> [unchanged?] -> private copy -> probe -> dlopen -> configure every Root
-//!   -> new Catalog beside the old -> views prepared -> swap (one pointer) -> the old one drains as its last Arc goes
+//!   -> new Catalog beside the old -> views prepared -> swap (one pointer)
+//!   -> the old one drains as its last Arc goes
 //! ```
-//! Any failure before the swap leaves everything as it was and is kept for [`Registry::status`]. Replacements run one
-//! after the other, so each builds on the Catalog that it replaces; readers take no lock. Plugins keep the order in
-//! which they first came: where two want one name, the later one is refused, whichever is reloaded.
+//! Any failure before the swap leaves everything as it was and is kept for [`Registry::status`]. Replacements
+//! run one after the other, so each builds on the Catalog that it replaces; readers take no lock. Plugins
+//! keep the order in which they first came: where two want one name, the later one is refused, whichever is
+//! reloaded.
 
 use super::catalog::Catalog;
 use super::instance::Instance;
@@ -29,7 +31,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How plugins are loaded.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder of the private copies; made when it is first needed, emptied at the start. Nobody else may use it.
+    /// The folder of the private copies; made when it is first needed, emptied at the start. Nobody else may
+    /// use it.
     pub stage: PathBuf,
     /// The program that tries plugins before the host does; none: they are not tried.
     pub probe: Option<Probe>,
@@ -164,10 +167,10 @@ impl Registry {
         self.swap_in(Entry { name, file: None, serving, failure: None }, &mut |_| Ok(()))
     }
 
-    /// Loads the plugins of a folder, in the order of their file names. In a folder that was not `named` by anybody
-    /// (the program's own), only `*.so` files count, and those that are no plugins are skipped; in a named folder
-    /// everything counts but names that begin with a dot. Files that fail are shown by [`Self::status`]; the folder is
-    /// read again by [`Self::reload_all`].
+    /// Loads the plugins of a folder, in the order of their file names. In a folder that was not `named` by
+    /// anybody (the program's own), only `*.so` files count, and those that are no plugins are skipped; in a
+    /// named folder everything counts but names that begin with a dot. Files that fail are shown by
+    /// [`Self::status`]; the folder is read again by [`Self::reload_all`].
     pub fn load_folder(
         &self,
         folder: &Path,
@@ -197,7 +200,8 @@ impl Registry {
         self.replace(file, now, prepare)
     }
 
-    /// Replaces the plugin `name` by what its file holds now. On any error the old generation goes on serving.
+    /// Replaces the plugin `name` by what its file holds now. On any error the old generation goes on
+    /// serving.
     pub fn reload(&self, name: &str, now: ValidTime, prepare: Prepare<'_>) -> Result<Reloaded, LoadError> {
         let _replacing = self.replacing();
         let file = self.file_of(name)?;
@@ -205,8 +209,8 @@ impl Registry {
         self.replace(&file, now, prepare)
     }
 
-    /// Reads every folder again: replaces what changed, loads what is new. The outcome for each file by itself; those
-    /// that were skipped are not in it.
+    /// Reads every folder again: replaces what changed, loads what is new. The outcome for each file by
+    /// itself; those that were skipped are not in it.
     pub fn reload_all(
         &self,
         now: ValidTime,
@@ -351,8 +355,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Builds the Catalog with `entry` in the place of the one with its file (or behind all others), prepares its
-    /// views, and lets it take over.
+    /// Builds the Catalog with `entry` in the place of the one with its file (or behind all others), prepares
+    /// its views, and lets it take over.
     fn swap_in(&self, entry: Entry, prepare: Prepare<'_>) -> Result<(), LoadError> {
         let mut entries = self.state().entries.clone();
         let same = |other: &Entry| entry.file.is_some() && other.file == entry.file;

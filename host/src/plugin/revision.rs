@@ -1,8 +1,8 @@
-//! The 16 bytes that name what a stored row was computed by: another plugin, another configuration, another Schema
-//! beneath, another engine, and the name is another, so that a stale row cannot even be looked up.
+//! The 16 bytes that name what a stored row was computed by: another plugin, another configuration, another
+//! Schema beneath, another engine, and the name is another, so that a stale row cannot even be looked up.
 //!
-//! Until the view engine checks results itself, the library's bytes count too: every rebuild of a plugin has its own
-//! rows.
+//! Until the view engine checks results itself, the library's bytes count too: every rebuild of a plugin has
+//! its own rows.
 
 use super::instance::Identity;
 use laterbase_plugin::declare::{AlgebraKind, KeyspaceDeclaration, SchemaDeclaration, ViewDeclaration};
@@ -23,7 +23,8 @@ pub(super) fn of_schema(identity: &Identity, schema: &SchemaDeclaration) -> Revi
     hash.end()
 }
 
-/// What a Keyspace's rows depend on; `schemas` has the revision of the owner of each of its types, in their order.
+/// What a Keyspace's rows depend on; `schemas` has the revision of the owner of each of its types, in their
+/// order.
 pub(super) fn of_keyspace(
     identity: &Identity,
     keyspace: &KeyspaceDeclaration,

@@ -1,7 +1,8 @@
 //! What the host offers to a plugin during one call: bounds of the query, a cancel flag, a log.
 //!
-//! Plain data on this side; `Services::lend` is the form that crosses the boundary. A line that the plugin logs
-//! goes to the host's log with the plugin's name, for the plugin has its own copy of every library, `tracing` too.
+//! Plain data on this side; [`Services::lend`] is the form that crosses the boundary. A line that the plugin
+//! logs goes to the host's log with the plugin's name, for the plugin has its own copy of every library,
+//! `tracing` too.
 
 use crate::core::event::{Arrival, ValidTime};
 use laterbase_plugin::abi::{Call, CallAbi, CallAbi_TO};

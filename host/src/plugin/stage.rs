@@ -1,7 +1,8 @@
 //! From a file that anybody may be writing to a private copy that nobody changes.
 //!
-//! Overwriting a mapped library corrupts the running code, and the dynamic linker gives the old code for a path that
-//! it knows; so only a copy under a path that was never used before is opened, and it is removed once it is mapped.
+//! Overwriting a mapped library corrupts the running code, and the dynamic linker gives the old code for a
+//! path that it knows; so only a copy under a path that was never used before is opened, and it is removed
+//! once it is mapped.
 
 use super::elf;
 use super::load_error::LoadError;
@@ -161,7 +162,8 @@ mod tests {
         assert_eq!(code(&socket), Code::PluginNotAFile);
     }
 
-    // Goal: copies have paths of their own, are nobody else's, hold the same bytes, and go when they are dropped.
+    // Goal: copies have paths of their own, are nobody else's, hold the same bytes, and go when they are
+    // dropped.
     #[test]
     fn private_copies() {
         let scratch = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,5 @@
-//! The one path on which stored events reach plugins: through the Schemas of the Root, in their newest version.
+//! The one path on which stored events reach plugins: through the Schemas of the Root, in their newest
+//! version.
 
 use super::call_error::CallError;
 use super::catalog::{RootCatalog, SchemaRef, TypeRef};
@@ -75,8 +76,8 @@ impl RootCatalog {
         Some(schema.instance.intake(services, format, content_type, body))
     }
 
-    /// Each event in its type's newest version, or why not; one result an event, in order. An event that is stored
-    /// in the newest version is passed on without a call.
+    /// Each event in its type's newest version, or why not; one result an event, in order. An event that is
+    /// stored in the newest version is passed on without a call.
     pub fn upcast<'a>(
         &self,
         services: &Services,
@@ -100,7 +101,8 @@ impl RootCatalog {
         results
     }
 
-    /// The keys that each upcast event voids, one result an event, in order; none for types that cannot retract.
+    /// The keys that each upcast event voids, one result an event, in order; none for types that cannot
+    /// retract.
     pub fn retracts(
         &self,
         services: &Services,
@@ -120,8 +122,8 @@ impl RootCatalog {
         results
     }
 
-    /// The Schemas' refusals of events in their newest version, in the order of the events. Events whose type nobody
-    /// owns are not judged.
+    /// The Schemas' refusals of events in their newest version, in the order of the events. Events whose type
+    /// nobody owns are not judged.
     pub fn admit(&self, services: &Services, events: &[EventRef<'_>]) -> Result<Vec<Refusal>, CallError> {
         let mut refusals = Vec::new();
         for Share { schema, at, events } in self.shares(events, |_, _| true) {

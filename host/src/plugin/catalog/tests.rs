@@ -63,8 +63,8 @@ fn one_owner_a_name() {
     assert_eq!(taken(|d| d.reports[0].name = "sum".to_owned()), is("report", "sum"));
 }
 
-// Goal: a revision changes with everything that changes results, with a Schema of another plugin beneath too, and
-// with nothing else.
+// Goal: a revision changes with everything that changes results, with a Schema of another plugin beneath too,
+// and with nothing else.
 #[test]
 fn revisions() {
     let revisions = |change: fn(&mut Declaration, &mut Declaration)| {

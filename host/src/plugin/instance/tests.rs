@@ -37,7 +37,8 @@ fn verdicts_out_of_range() {
     assert_eq!(at, [0, BATCH_EVENTS]);
 }
 
-// Goal: pieces that lie outside of the bytes, belong to no event, or are too many or too few are not believed.
+// Goal: pieces that lie outside of the bytes, belong to no event, or are too many or too few are not
+// believed.
 #[test]
 fn pieces_out_of_bounds() {
     let services = Services::default();
@@ -70,7 +71,8 @@ fn retracted_keys() {
     assert!(short.retracts(&services, 0, &events(1)).iter().all(is_malformed));
 }
 
-// Goal: emissions out of bounds fail their batch's events, bad keys fail their event, and good neighbours stay.
+// Goal: emissions out of bounds fail their batch's events, bad keys fail their event, and good neighbours
+// stay.
 #[test]
 fn emissions() {
     let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
 //! Tries a plugin in a child process: whatever kills a process when a library is opened, checks itself or is
 //! configured kills the child.
 //!
-//! The child is this program again with a hidden subcommand. It reads a [`Task`] from standard input, does
+//! The child is this program again with a hidden subcommand. It reads a `Task` from standard input, does
 //! what the host is about to do, and writes one JSON line to standard output; how it ends after that line
 //! does not matter.
 

@@ -1,6 +1,6 @@
 //! What the host offers to a plugin during one call: bounds of the query, a cancel flag, a log.
 //!
-//! Plain data on this side; [`Services::lend`] is the form that crosses the boundary. A line that the plugin
+//! Plain data on this side; `Services::lend` is the form that crosses the boundary. A line that the plugin
 //! logs goes to the host's log with the plugin's name, for the plugin has its own copy of every library,
 //! `tracing` too.
 

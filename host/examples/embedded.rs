@@ -4,10 +4,9 @@
 
 use laterbase::Host;
 use laterbase_plugin::{
-    BuildError, Canonical, Commutative, DeclaredType, Emit, Event, EventKey, EventType, Instance, Keyspace,
-    Merge, Schema, Setup, View, event_types, export_plugin,
+    BuildError, DeclaredType, Emit, Event, EventKey, EventType, Instance, Keyspace, Ordered,
 };
-use serde::{Deserialize, Serialize};
+use laterbase_plugin::{Schema, Setup, View, event_types, export_plugin};
 use std::sync::Arc;
 
 export_plugin! { name: "shed", roots: ["shed"], configure: configure }
@@ -16,7 +15,7 @@ fn configure(_: &Setup<'_>) -> Result<Instance, BuildError> {
     Instance::builder().schema(Doors).keyspace(ByDoor).view(Openings).build()
 }
 
-#[derive(Deserialize, EventType)]
+#[derive(serde::Deserialize, EventType)]
 #[event(number = 1, name = "opened")]
 struct Opened {
     door: String,
@@ -40,22 +39,14 @@ impl Keyspace for ByDoor {
     }
 }
 
-#[derive(Default, Canonical, Serialize)]
-struct Times(u64);
-
 struct Openings;
 impl View for Openings {
     const NAME: &'static str = "openings";
     type Over = ByDoor;
-    type State = Times;
-    type Algebra = Commutative;
-    fn fold(&self, times: &mut Times, _: EventKey, (): ()) {
-        times.0 += 1;
-    }
-}
-impl Merge for Openings {
-    fn merge(&self, left: &mut Times, right: Times) {
-        left.0 += right.0;
+    type State = u64;
+    type Algebra = Ordered;
+    fn fold(&self, times: &mut u64, _: EventKey, (): ()) {
+        *times += 1;
     }
 }
 

@@ -7,7 +7,7 @@
 //! What the rows say is checked where it is cheap: each row's checksum whenever it is read, and at opening the head
 //! against the number of rows and the last row of each table, because LMDB itself checks nothing.
 
-use super::environment::{Environment, EnvironmentError, Kind, Rows, Table};
+use super::environment::{Environment, EnvironmentError, Kind, ReadTxn, Rows, Table};
 use super::expiring::Expiring;
 use super::lmdb_tables::{OverLmdb, read_head};
 use super::rows::{
@@ -127,6 +127,13 @@ impl LmdbStore {
         &self.environment
     }
 
+    /// The tables in a reader. The head published last may be of a later or an earlier commit than the reader.
+    pub(super) fn over<'s>(&'s self, txn: ReadTxn<'s>) -> OverLmdb<'s, ReadTxn<'s>> {
+        let published = self.published();
+        let head = (published.commit == txn.commit_number()).then_some(published.head);
+        OverLmdb::new(&self.tables, txn, head)
+    }
+
     fn published(&self) -> Published {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -134,10 +141,7 @@ impl LmdbStore {
 
 impl Store for LmdbStore {
     fn read(&self) -> Result<Box<dyn Tables + '_>> {
-        let txn = self.environment.read()?;
-        let published = self.published();
-        let head = (published.commit == txn.commit_number()).then_some(published.head);
-        Ok(Box::new(OverLmdb::new(&self.tables, txn, head)))
+        self.environment.read().map(|txn| Box::new(self.over(txn)) as Box<dyn Tables>)
     }
 
     fn commit(&self, body: &mut dyn FnMut(&mut dyn TablesMut) -> Result<()>) -> Result<()> {

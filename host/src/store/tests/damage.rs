@@ -277,6 +277,18 @@ fn a_commit_that_outgrows_the_map_is_run_again_from_the_beginning() {
 }
 
 #[test]
+fn a_reader_has_the_head_of_its_own_commit() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).expect("opens");
+    admit_in_one_commit(&store, 0..3, PAYLOAD);
+    let before = dump_store(&store);
+    let txn = store.environment().read().expect("read");
+    admit_in_one_commit(&store, 3..5, PAYLOAD);
+    assert_eq!(dump(&store.over(txn)), before, "its commit came before the head that is published now");
+    assert_eq!(dump_store(&store).head.arrivals, 5);
+}
+
+#[test]
 fn a_store_opens_once_and_the_error_names_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let _store = open(dir.path()).expect("opens");

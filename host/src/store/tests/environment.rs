@@ -73,6 +73,21 @@ fn a_body_that_puts_nothing_or_fails_commits_nothing() {
     assert_eq!(environment.read().expect("read").get(&table, b"a").expect("get"), None);
     environment.write(&mut |txn| txn.put(&table, b"a", b"1")).expect("write");
     assert_eq!(number(), before + 1);
+    environment.fail_next_commit(std::io::Error::other("asked for"));
+    environment.write(&mut |_| Ok(())).expect("nothing was put: nothing is committed");
+    assert!(environment.write(&mut |txn| txn.put(&table, b"b", b"1")).is_err());
+}
+
+#[test]
+fn a_body_that_hides_the_full_map_is_run_again_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let environment = open(dir.path());
+    let table = environment.table("t").expect("a table");
+    let big = vec![1; 70 << 20];
+    let put = environment.write(&mut |txn| Ok(txn.put(&table, b"big", &big).is_ok()));
+    assert!(put.expect("write"));
+    let read = environment.read().expect("read");
+    assert_eq!(read.get(&table, b"big").expect("get").map(<[u8]>::len), Some(70 << 20));
 }
 
 #[test]
@@ -91,6 +106,8 @@ fn the_map_grows_and_keeps_what_is_there() {
     assert_eq!(environment.map_bytes(), 4 * before);
     assert_eq!(runs, 3, "from 64 MiB over 128 to 256");
     assert!(environment.used_bytes() > 140 << 20);
+    let length = std::fs::metadata(dir.path().join("data.mdb")).expect("the file").len();
+    assert_eq!(length, environment.map_bytes(), "the file is as long as its map");
     drop(table);
     drop(environment);
     let environment = open(dir.path());

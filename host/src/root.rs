@@ -97,9 +97,9 @@ impl Root {
         let plugins: Arc<dyn Computes> = self.offered.load_full() as _;
         views.adopt(&plugins);
         let waked = Arc::downgrade(&views);
-        let wake = Box::new(move || {
+        let wake = Box::new(move |rested| {
             if let Some(views) = waked.upgrade() {
-                views.wake();
+                views.wake(rested);
             }
         });
         let clock = Arc::clone(&self.clock);

@@ -9,15 +9,17 @@
 //! [`step`] is plain synchronous code; the thread around it only waits and calls. One request's refusal never
 //! touches its neighbours: a request is checked wholly before its first put.
 
+use super::check;
 use super::mint::Minted;
 use crate::core::clock::Clock;
-use crate::core::event::{Dot, ValidTime, Value};
-use crate::core::gset::{self, Look};
+use crate::core::event::{Dot, ValidTime};
+use crate::core::gset::{self, Candidate, Look};
 use crate::core::tables::{Result as TableResult, TableError, TablesMut};
 use crate::store::Store;
 use crate::wall::Wall;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// A request whose events have keys and have passed their Schemas, waiting for the writer.
@@ -100,8 +102,8 @@ pub(super) struct Bench {
     pub clock: Arc<Mutex<Clock>>,
     /// The wall clock.
     pub wall: Arc<dyn Wall>,
-    /// Called after each commit that wrote something.
-    pub wake: Box<dyn Fn() + Send>,
+    /// Called with `false` after each commit that wrote something, with `true` when the queue then stays empty.
+    pub wake: Box<dyn Fn(bool) + Send>,
 }
 
 impl Writer {
@@ -127,8 +129,27 @@ impl Writer {
     }
 }
 
+/// After so long without a request the intake is said to rest.
+const REST: Duration = Duration::from_millis(50);
+
 fn run(jobs: &Receiver<Queued>, bench: &Bench, bounds: Bounds) {
-    while let Ok(first) = jobs.recv() {
+    let mut rested = true;
+    loop {
+        let first = if rested {
+            jobs.recv().map_err(|RecvError| RecvTimeoutError::Disconnected)
+        } else {
+            jobs.recv_timeout(REST)
+        };
+        let first = match first {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                rested = true;
+                (bench.wake)(true);
+                continue;
+            }
+        };
+        rested = false;
         let mut events = first.job.events.len();
         let mut batch = vec![first];
         while events < bounds.commit_events_max {
@@ -166,7 +187,7 @@ pub(super) fn step<'a>(
     match committed {
         Ok(()) => {
             if results.iter().any(wrote) {
-                (bench.wake)();
+                (bench.wake)(false);
             }
             results.into_iter().map(Ok).collect()
         }
@@ -203,7 +224,7 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
             (_, Some(Outcome::Written(dot))) => Outcome::Duplicate(Some(*dot)),
             (_, Some(first)) => first.clone(),
             (Look::Duplicate { dot }, None) => Outcome::Duplicate(dot),
-            (Look::New, None) => Outcome::Written(gset::admit(tables, event.key, value(event), now_ms)?),
+            (Look::New, None) => Outcome::Written(gset::admit(tables, candidate(event), now_ms)?),
         };
         outcomes.push(outcome);
     }
@@ -216,14 +237,14 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
     Ok(done)
 }
 
-fn value(event: &Minted) -> Value<'_> {
-    Value { type_number: event.type_number, version: event.version, data: &event.data }
+fn candidate(event: &Minted) -> Candidate<'_> {
+    Candidate { key: event.key, value: check::value(event), hash: event.hash }
 }
 
 /// What the tables say to an event. Where the client named no version, an event of the same type and data is this
 /// one, whatever version was the newest then.
 fn look(tables: &dyn TablesMut, event: &Minted) -> TableResult<Look> {
-    let look = gset::look(tables, event.key, value(event), event.same_key_is_same_event)?;
+    let look = gset::look(tables, candidate(event), event.same_key_is_same_event)?;
     if event.version_given || !matches!(look, Look::Clash { .. }) {
         return Ok(look);
     }

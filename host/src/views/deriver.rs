@@ -7,7 +7,7 @@
 //! no order, no work: the thread sleeps
 //! ```
 //! It never waits for time. Indexing happens when somebody asks, and in the background only for a backlog that would
-//! make the next reader wait, so that it does not compete with the intake of events.
+//! make the next reader wait, and, up to a bound, only while no events come in, so that it does not compete with them.
 
 use super::build::Build;
 use super::computes::{Computes, Revision};
@@ -24,8 +24,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::sync::{Arc, OnceLock, Weak};
 
-/// From so many arrivals behind on, indexing goes on in the background.
+/// From so many arrivals behind on, indexing goes on in the background once the intake rests.
 const BACKLOG_ARRIVALS: u64 = 4096;
+/// From so many arrivals behind on, it does so beside the intake, or the next read would wait too long.
+const BACKLOG_ARRIVALS_MAX: u64 = 1 << 20;
 /// A table is emptied in pieces of so many rows.
 const PIECE_ROWS: usize = 4096;
 
@@ -49,7 +51,7 @@ pub(super) enum Order {
     Abandon(Arc<Build>),
     /// Store these Snapshots if they still hold.
     Keep(Keep),
-    /// Events were committed.
+    /// Events were committed, or none have been for a while.
     Wake,
 }
 
@@ -71,6 +73,8 @@ pub(super) struct Shared {
     pub(super) keeps: AtomicUsize,
     /// An [`Order::Wake`] waits.
     pub(super) woken: AtomicBool,
+    /// No events have come in for a while.
+    pub(super) rested: AtomicBool,
 }
 
 /// A read or a reload that waits.
@@ -179,7 +183,7 @@ impl Deriver {
             Order::Keep(keep) => self.keeps.push_back(keep),
             Order::Wake => {
                 self.shared.woken.store(false, Ordering::Release);
-                self.behind = self.behind || self.is_far_behind();
+                self.behind = self.is_far_behind();
             }
         }
         self.litter |= self.retired.iter().any(|retired| retired.plugins.strong_count() == 0);
@@ -244,8 +248,11 @@ impl Deriver {
             self.behind = false;
             return;
         };
-        match self.advance(&build).and_then(|position| Ok(position < self.arrivals()?)) {
-            Ok(behind) => self.behind = behind,
+        match self.advance(&build).and_then(|position| Ok(self.arrivals()?.saturating_sub(position))) {
+            Ok(backlog) => {
+                let rested = self.shared.rested.load(Ordering::Acquire);
+                self.behind = backlog > 0 && (rested || backlog >= BACKLOG_ARRIVALS_MAX);
+            }
             Err(error) => {
                 self.behind = false;
                 report("indexing in the background stopped", Err(error));
@@ -275,13 +282,15 @@ impl Deriver {
 
     fn is_far_behind(&self) -> bool {
         let Some(serving) = self.serving.as_deref() else { return false };
+        let rested = self.shared.rested.load(Ordering::Acquire);
+        let borne = if rested { BACKLOG_ARRIVALS } else { BACKLOG_ARRIVALS_MAX };
         let behind = || {
             let position = match self.shared.derived.get() {
                 Some(derived) => settle::position(&derived.read()?, serving)?,
                 None => serving.keyspaces.first().map(|_| 0),
             };
             let arrivals = self.arrivals()?;
-            Ok::<_, ViewError>(position.is_some_and(|at| arrivals.saturating_sub(at) >= BACKLOG_ARRIVALS))
+            Ok::<_, ViewError>(position.is_some_and(|at| arrivals.saturating_sub(at) >= borne))
         };
         behind().unwrap_or_else(|error| {
             report("the backlog is unknown", Err(error));

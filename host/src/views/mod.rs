@@ -117,9 +117,10 @@ impl Views {
         }
     }
 
-    /// Tells that events were committed. Cheap; a large backlog is indexed in the background, a small one when
-    /// somebody asks.
-    pub fn wake(&self) {
+    /// Tells that events were committed, or, `rested`, that none have been for a while. Cheap; a large backlog is
+    /// indexed in the background, a small one when somebody asks.
+    pub fn wake(&self, rested: bool) {
+        self.shared.rested.store(rested, Ordering::Release);
         if self.is_running() && !self.shared.woken.swap(true, Ordering::AcqRel) {
             let _told_later = self.order(Order::Wake);
         }

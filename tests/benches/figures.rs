@@ -2,6 +2,7 @@
 //!
 //! `LATERBASE_RIVAL` names a program that is started as `RIVAL ADDRESS FOLDER commit` and takes `POST /e` (NDJSON) and
 //! `GET /e`; it then runs the same load, in turn with the server. `LATERBASE_BENCH_MS` sets how long each load runs.
+//! Words behind `--` choose figures by a part of their names.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -40,21 +41,38 @@ fn main() {
     };
     let rival = Rival::start();
     for (clients, events) in [(64, 1), (8, 1000)] {
+        let what = format!("{clients} clients x {events} events");
+        if !is_wanted(&what) {
+            continue;
+        }
         let mut best = [0.0_f64; 2];
         for _ in 0..RUNS {
             best[0] = best[0].max(load(&ours, clients, events, Duration::from_millis(ms)));
+            // Or the views would be brought up to date beside the rival's run.
+            let caught_up = server.get("/tally/total?limit=1").expect("an answer");
+            assert_eq!(caught_up.status, 200, "{}", caught_up.text());
             if let Some(rival) = &rival {
                 best[1] = best[1].max(load(&rival.target, clients, events, Duration::from_millis(ms)));
             }
         }
-        report(&format!("{clients} clients x {events} events"), "events/s", best);
+        report(&what, "events/s", best);
     }
-    let mut best = [feed(&ours), 0.0];
-    if let Some(rival) = &rival {
-        best[1] = read_all(&rival.target);
+    if is_wanted("feed read back") {
+        let mut best = [feed(&ours), 0.0];
+        if let Some(rival) = &rival {
+            best[1] = read_all(&rival.target);
+        }
+        report("feed read back", "events/s", best);
     }
-    report("feed read back", "events/s", best);
-    fold();
+    if is_wanted("fold through the boundary") {
+        fold();
+    }
+}
+
+/// Whether the command line asks for this figure; without words it asks for all.
+fn is_wanted(what: &str) -> bool {
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--")).peekable();
+    words.peek().is_none() || words.any(|word| what.contains(&word))
 }
 
 fn report(what: &str, unit: &str, [ours, rival]: [f64; 2]) {

@@ -1,6 +1,6 @@
 //! What the client hears: the answer to a request that was taken in, or the problem that names every bad event.
 
-use super::draft::BadEvent;
+use super::draft::{BadEvent, Place};
 use super::mint::{Minted, MintedResult};
 use super::writer::{Outcome, WriteError};
 use crate::core::event::{Dot, EventKey, ValidTime};
@@ -22,7 +22,7 @@ pub struct Answer {
     pub duplicate: usize,
     /// How many were refused (only with `?atomic=false`).
     pub rejected: usize,
-    /// One answer an event, in request order.
+    /// One answer an event, in request order; empty if the client asked for none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<EventAnswer>,
     /// The dots of this answer, for the caller to add to its own.
@@ -60,7 +60,7 @@ pub struct EventAnswer {
 pub(super) struct Sent {
     at: usize,
     key: EventKey,
-    pointer: String,
+    pointer: Place,
     id: Option<String>,
 }
 
@@ -76,7 +76,8 @@ pub(super) struct Split {
 
 /// Parts the good events from the bad. `repeats` then counts in the list of the good.
 pub(super) fn split(events: Vec<MintedResult>) -> Split {
-    let mut split = Split { good: Vec::with_capacity(events.len()), sent: Vec::new(), bad: Vec::new() };
+    let room = events.len();
+    let mut split = Split { good: Vec::with_capacity(room), sent: Vec::with_capacity(room), bad: Vec::new() };
     let mut index_of = Vec::with_capacity(events.len());
     for (at, event) in events.into_iter().enumerate() {
         index_of.push(split.good.len());
@@ -100,9 +101,12 @@ pub(super) fn build(
     outcomes: &[Outcome],
     bad: Vec<(usize, BadEvent)>,
     now: ValidTime,
+    minimal: bool,
 ) -> TableResult<Answer> {
     let mut events: Vec<EventAnswer> = Vec::new();
-    events.resize_with(sent.len() + bad.len(), EventAnswer::default);
+    if !minimal {
+        events.resize_with(sent.len() + bad.len(), EventAnswer::default);
+    }
     let mut dots: Vec<Dot> = Vec::with_capacity(outcomes.len());
     let mut counts = [0_usize; 3];
     for (sent, outcome) in sent.into_iter().zip(outcomes) {
@@ -112,7 +116,8 @@ pub(super) fn build(
             Outcome::Clash => ("rejected", None),
         };
         dots.extend(dot);
-        let place = events.get_mut(sent.at).expect("an index of the request");
+        *counts.get_mut(usize::from(outcome_index(outcome))).expect("three statuses") += 1;
+        let Some(place) = events.get_mut(sent.at) else { continue };
         *place = EventAnswer {
             key: Some(sent.key.to_string()),
             status,
@@ -123,14 +128,15 @@ pub(super) fn build(
         if *outcome == Outcome::Clash {
             place.code = Some(Code::Clash.word());
             place.detail = Some(clash_detail(sent.key));
-            place.pointer = Some(sent.pointer);
+            place.pointer = Some(sent.pointer.to_string());
         }
-        *counts.get_mut(usize::from(outcome_index(outcome))).expect("three statuses") += 1;
     }
     let [written, duplicate, clashes] = counts;
     let rejected = clashes + bad.len();
     for (at, bad) in bad {
-        *events.get_mut(at).expect("an index of the request") = rejection(bad);
+        if let Some(place) = events.get_mut(at) {
+            *place = rejection(bad);
+        }
     }
     let vv = knowledge::vv_of_dots(tables, &dots)?.to_string();
     Ok(Answer { written, duplicate, rejected, events, vv, now: now.to_string() })
@@ -145,13 +151,14 @@ fn outcome_index(outcome: &Outcome) -> u8 {
 }
 
 /// The answer to a request of which nothing could be written, though it may be written in part.
-pub(super) fn nothing_written(events: Vec<MintedResult>, now: ValidTime) -> Answer {
-    let events: Vec<_> = events.into_iter().filter_map(Result::err).map(rejection).collect();
+pub(super) fn nothing_written(events: Vec<MintedResult>, now: ValidTime, minimal: bool) -> Answer {
+    let rejected = events.len();
+    let listed = events.into_iter().filter_map(Result::err).map(rejection);
     Answer {
         written: 0,
         duplicate: 0,
-        rejected: events.len(),
-        events,
+        rejected,
+        events: if minimal { Vec::new() } else { listed.collect() },
         vv: String::new(),
         now: now.to_string(),
     }
@@ -188,7 +195,7 @@ pub(super) fn clashes(sent: &[Sent], clashes: &[usize]) -> Problem {
     let bad: Vec<&Sent> = clashes.iter().filter_map(|at| sent.get(*at)).collect();
     let listed = bad.iter().take(LISTED_MAX).map(|sent| {
         let detail = clash_detail(sent.key);
-        json!({"index": sent.at, "pointer": sent.pointer, "code": Code::Clash.word(), "detail": detail})
+        json!({"index": sent.at, "pointer": sent.pointer.to_string(), "code": Code::Clash.word(), "detail": detail})
     });
     let first = bad.first().expect("only called for a request with a clash");
     let detail = format!("event {}: {}", first.at, clash_detail(first.key));

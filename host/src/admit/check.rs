@@ -1,6 +1,6 @@
 //! What the plugins say to minted events: the read path to the newest version, then each Schema's verdict.
 
-use super::draft::{BadEvent, Draft, Drafted, TypeRef, When};
+use super::draft::{BadEvent, Draft, Drafted, Place, TypeRef, When};
 use super::mint::{Minted, MintedResult, Types};
 use crate::core::event::Value;
 use crate::plugin::catalog::RootCatalog;
@@ -41,9 +41,9 @@ pub(super) fn intake(
 }
 
 fn drafted(read: Intake) -> Drafted {
-    let draft = read.event.map_err(|why| BadEvent::new(Code::Refused, read.pointer.clone(), why))?;
+    let draft = read.event.map_err(|why| BadEvent::new(Code::Refused, &read.pointer, why))?;
     Ok(Draft {
-        pointer: read.pointer,
+        pointer: Place::Named(read.pointer),
         type_ref: TypeRef::Number(draft.type_number),
         version: Some(draft.version),
         when: draft.time.map_or(When::Now, When::At),
@@ -56,7 +56,8 @@ fn drafted(read: Intake) -> Drafted {
 
 /// Asks the Schemas; an event that one refuses becomes its refusal.
 pub(super) fn ask(catalog: &RootCatalog, events: &mut [MintedResult]) -> Result<(), Problem> {
-    let asked: Vec<usize> = (0..events.len()).filter(|at| matches!(events.get(*at), Some(Ok(_)))).collect();
+    let mut asked = Vec::with_capacity(events.len());
+    asked.extend((0..events.len()).filter(|at| matches!(events.get(*at), Some(Ok(_)))));
     for (at, pointer, message) in verdicts(catalog, &asked, events)? {
         let event = events.get_mut(at).expect("an index of this list");
         if let Ok(minted) = event {
@@ -74,7 +75,8 @@ fn verdicts(
     events: &[MintedResult],
 ) -> Result<Vec<(usize, String, String)>, Problem> {
     let services = Services::default();
-    let stored: Vec<_> = events.iter().flatten().map(|event| event_ref(event.key, value(event))).collect();
+    let mut stored = Vec::with_capacity(asked.len());
+    stored.extend(events.iter().flatten().map(|event| event_ref(event.key, value(event))));
     let upcast = catalog.upcast(&services, &stored);
     let mut refused = Vec::new();
     let (mut newest, mut newest_at) = (Vec::with_capacity(upcast.len()), Vec::with_capacity(upcast.len()));

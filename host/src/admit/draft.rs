@@ -2,12 +2,13 @@
 
 use crate::core::event::{EventKey, ValidTime};
 use crate::problem::Code;
+use std::fmt;
 
 /// A well-formed event, not yet checked against the Root's types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Draft {
-    /// Where in the body it stands, as a JSON pointer.
-    pub pointer: String,
+    /// Where in the body it stands.
+    pub pointer: Place,
     /// Its type as the client named it.
     pub type_ref: TypeRef,
     /// Its version, or none: the Schema's newest.
@@ -44,6 +45,28 @@ pub(super) enum When {
     Key(EventKey),
 }
 
+/// Where in a body an event stands. Its text form, a JSON pointer, is only made for an event that is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The body is the event.
+    #[default]
+    Whole,
+    /// It is so many elements or lines from the start.
+    Nth(usize),
+    /// As an intake names it.
+    Named(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Nth(at) => write!(f, "/{at}"),
+            Self::Named(pointer) => f.write_str(pointer),
+        }
+    }
+}
+
 /// Why one event of a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadEvent {
@@ -59,8 +82,8 @@ pub(super) struct BadEvent {
 
 impl BadEvent {
     /// A refusal at a place.
-    pub(super) fn new(code: Code, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { code, pointer: pointer.into(), detail: detail.into(), other: None }
+    pub(super) fn new(code: Code, pointer: impl fmt::Display, detail: impl Into<String>) -> Self {
+        Self { code, pointer: pointer.to_string(), detail: detail.into(), other: None }
     }
 }
 

@@ -5,9 +5,9 @@
 //! request with the same instant and neither key, id nor derived tail gets +k in the lowest bits, so that the
 //! request's order is kept; no other key is altered.
 
-use super::draft::{BadEvent, Draft, Drafted, TypeRef, When};
+use super::draft::{BadEvent, Draft, Drafted, Place, TypeRef, When};
 use crate::core::clock::Clock;
-use crate::core::event::{EventKey, ValidTime};
+use crate::core::event::{EventKey, ValidTime, Value, ValueHash};
 use crate::problem::Code;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use std::sync::Mutex;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Minted {
     /// Where in the body it stands.
-    pub pointer: String,
+    pub pointer: Place,
     /// Its key.
     pub key: EventKey,
     /// The number of its type.
@@ -27,6 +27,8 @@ pub(super) struct Minted {
     pub version_given: bool,
     /// The bytes to store.
     pub data: Vec<u8>,
+    /// Names the value.
+    pub hash: ValueHash,
     /// What the answer echoes.
     pub id: Option<String>,
     /// The key is derived from the content.
@@ -79,16 +81,18 @@ impl Mint<'_> {
         let version = draft.version.unwrap_or(newest);
         if version > newest {
             let detail = format!("the newest version of this type is {newest}, not {version}");
-            return Err(BadEvent::new(Code::UnknownVersion, draft.pointer + "/version", detail));
+            return Err(BadEvent::new(Code::UnknownVersion, format!("{}/version", draft.pointer), detail));
         }
         if draft.data.len() > self.event_bytes_max {
             let detail =
                 format!("data has {} bytes, the limit is {}", draft.data.len(), self.event_bytes_max);
-            return Err(BadEvent::new(Code::EventTooLarge, draft.pointer + "/data", detail));
+            return Err(BadEvent::new(Code::EventTooLarge, format!("{}/data", draft.pointer), detail));
         }
         let key = self.key(at, &draft, same_instant)?;
         self.check_future(&draft, key)?;
+        let hash = Value { type_number, version, data: &draft.data }.hash(key);
         Ok(Minted {
+            hash,
             pointer: draft.pointer,
             key,
             type_number,
@@ -142,11 +146,7 @@ impl Mint<'_> {
         let shifted = time.0.checked_add(*earlier);
         *earlier += 1;
         let time = shifted.map(ValidTime).ok_or_else(|| {
-            BadEvent::new(
-                Code::TimeRange,
-                draft.pointer.clone(),
-                "the instant is at the very end of 1970..2106",
-            )
+            BadEvent::new(Code::TimeRange, &draft.pointer, "the instant is at the very end of 1970..2106")
         })?;
         Ok(EventKey::new(time, rand::random()))
     }

@@ -46,6 +46,8 @@ pub struct Request {
     pub atomic: bool,
     /// The `Idempotency-Key` header.
     pub idempotency_key: Option<String>,
+    /// The answer counts the events and does not list them.
+    pub minimal: bool,
 }
 
 /// How a body is written.
@@ -95,13 +97,14 @@ struct Prepared {
 }
 
 impl Admission {
-    /// Starts the writer of the Root `name`. `wake` is called after each commit that wrote something.
+    /// Starts the writer of the Root `name`. `wake` is called with `false` after each commit that
+    /// wrote something, and with `true` once nothing has come for a while after it.
     pub fn start(
         name: &str,
         store: Arc<dyn Store>,
         clock: Arc<Mutex<Clock>>,
         desk: &Desk,
-        wake: Box<dyn Fn() + Send>,
+        wake: Box<dyn Fn(bool) + Send>,
     ) -> std::io::Result<Self> {
         let bench = Bench { store: Arc::clone(&store), clock, wall: Arc::clone(&desk.wall), wake };
         let bounds = Bounds {
@@ -139,7 +142,7 @@ impl Desk {
                 return Err(answer::refusal(&prepared.events));
             }
             if bad.count() == prepared.events.len() {
-                return Ok(answer::nothing_written(prepared.events, self.wall.now()));
+                return Ok(answer::nothing_written(prepared.events, self.wall.now(), request.minimal));
             }
             let admission = door.open()?;
             match self.write(&admission, &request, prepared).await? {
@@ -217,7 +220,8 @@ impl Desk {
             Done::Refused(clashes) => Err(answer::clashes(&sent, &clashes)),
             Done::Outcomes(outcomes) => {
                 let tables = admission.store.read().map_err(|fault| fault.problem())?;
-                let answer = answer::build(tables.as_ref(), sent, &outcomes, bad, self.wall.now());
+                let answer =
+                    answer::build(tables.as_ref(), sent, &outcomes, bad, self.wall.now(), request.minimal);
                 Ok(Written::Answer(answer.map_err(|fault| fault.problem())?))
             }
         }

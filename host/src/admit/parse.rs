@@ -4,7 +4,7 @@
 //! or the fourth line; `/time` that of a single object). `data` is kept byte for byte but for white space outside
 //! strings: numbers are never read as floats.
 
-use super::draft::{BadEvent, Draft, Drafted, TypeRef, When};
+use super::draft::{BadEvent, Draft, Drafted, Place, TypeRef, When};
 use crate::core::event::{EventKey, ValidTime};
 use crate::problem::{Code, Problem};
 use serde::Deserialize;
@@ -19,10 +19,10 @@ pub(super) fn json(body: &[u8], events_max: usize) -> Result<Vec<Drafted>, Probl
     if text.trim_start().starts_with('[') {
         let events: Vec<&RawValue> = whole(text)?;
         within(events.len(), events_max)?;
-        return Ok(events.iter().enumerate().map(|(at, raw)| event(raw.get(), format!("/{at}"))).collect());
+        return Ok(events.iter().enumerate().map(|(at, raw)| event(raw.get(), Place::Nth(at))).collect());
     }
     let raw: &RawValue = whole(text)?;
-    Ok(vec![event(raw.get(), String::new())])
+    Ok(vec![event(raw.get(), Place::Whole)])
 }
 
 /// The drafts in an NDJSON body, one a line; empty lines are passed over. A broken line is a bad event.
@@ -30,16 +30,22 @@ pub(super) fn ndjson(body: &[u8], events_max: usize) -> Result<Vec<Drafted>, Pro
     let lines = body.split(|byte| *byte == b'\n').enumerate();
     let lines: Vec<_> = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
     within(lines.len(), events_max)?;
-    Ok(lines.into_iter().map(|(at, line)| ndjson_line(line, format!("/{at}"))).collect())
+    Ok(lines.into_iter().map(|(at, line)| ndjson_line(line, Place::Nth(at))).collect())
 }
 
-fn ndjson_line(line: &[u8], pointer: String) -> Drafted {
+fn ndjson_line(line: &[u8], pointer: Place) -> Drafted {
     let Ok(text) = std::str::from_utf8(line) else {
         return Err(BadEvent::new(Code::BadJson, pointer, "the line is not UTF-8"));
     };
-    match serde_json::from_str::<&RawValue>(text) {
-        Ok(raw) => event(raw.get(), pointer),
-        Err(fault) => Err(BadEvent::new(Code::BadJson, pointer, format!("the line is not JSON: {fault}"))),
+    match serde_json::from_str(text) {
+        Ok(Members(members)) => draft(members, pointer),
+        // Not an object, or not JSON at all: only reading it as anything tells.
+        Err(fault) => match serde_json::from_str::<&RawValue>(text) {
+            Ok(_) => Err(BadEvent::new(Code::BadEvent, pointer, fault.to_string())),
+            Err(fault) => {
+                Err(BadEvent::new(Code::BadJson, pointer, format!("the line is not JSON: {fault}")))
+            }
+        },
     }
 }
 
@@ -104,9 +110,13 @@ struct Raw {
     data: Option<Vec<u8>>,
 }
 
-fn event(text: &str, pointer: String) -> Drafted {
+fn event(text: &str, pointer: Place) -> Drafted {
     let Members(members) = serde_json::from_str(text)
-        .map_err(|fault| BadEvent::new(Code::BadEvent, pointer.clone(), format!("{fault}")))?;
+        .map_err(|fault| BadEvent::new(Code::BadEvent, &pointer, format!("{fault}")))?;
+    draft(members, pointer)
+}
+
+fn draft(members: Vec<(Cow<'_, str>, &RawValue)>, pointer: Place) -> Drafted {
     let mut raw = Raw::default();
     for (name, value) in members {
         let at = || format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
@@ -152,7 +162,7 @@ fn take(raw: &mut Raw, name: &str, value: &str) -> Result<bool, (Code, String)> 
 
 const TYPE_FORM: &str = "a type is a name that a Schema of the root declares, or its number";
 
-fn assemble(raw: Raw, pointer: String) -> Drafted {
+fn assemble(raw: Raw, pointer: Place) -> Drafted {
     let bad = |at: &str, why: &str| Err(BadEvent::new(Code::BadEvent, format!("{pointer}{at}"), why));
     let Some(type_ref) = raw.type_ref else { return bad("", "the member `type` is missing") };
     let Some(data) = raw.data else { return bad("", "the member `data` (or `data_base64`) is missing") };
@@ -184,10 +194,10 @@ fn string(value: &str) -> Option<Cow<'_, str>> {
 }
 
 fn type_ref(value: &str) -> Option<TypeRef> {
-    if let Ok(number) = serde_json::from_str(value) {
-        return Some(TypeRef::Number(number));
+    if value.starts_with('"') {
+        return string(value).map(|name| TypeRef::Name(name.into_owned()));
     }
-    string(value).map(|name| TypeRef::Name(name.into_owned()))
+    serde_json::from_str(value).ok().map(TypeRef::Number)
 }
 
 fn time(value: &str) -> Result<ValidTime, (Code, String)> {
@@ -207,6 +217,9 @@ fn time(value: &str) -> Result<ValidTime, (Code, String)> {
 
 /// JSON text without white space outside strings.
 fn minified(text: &str) -> Vec<u8> {
+    if !text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        return text.as_bytes().to_vec();
+    }
     let (mut out, mut in_string, mut escaped) = (Vec::with_capacity(text.len()), false, false);
     for byte in text.bytes() {
         if in_string {

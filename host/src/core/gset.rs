@@ -13,7 +13,7 @@
 
 use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
 use super::knowledge::Sum;
-use super::tables::{ArrivalRow, DotRow, Head, Result, StoredEvent, TableError, Tables, TablesMut};
+use super::tables::{ArrivalRow, DotRow, Result, StoredEvent, TableError, Tables, TablesMut};
 
 /// What the tables say to an event that a client wants to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,24 @@ pub enum Look {
         /// The value that it holds.
         existing: ValueHash,
     },
+}
+
+/// An event that a client wants to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    /// Its key.
+    pub key: EventKey,
+    /// Its value.
+    pub value: Value<'a>,
+    /// The value's hash, which costs more than the rest and is best computed outside of the writer's transaction.
+    pub hash: ValueHash,
+}
+
+impl<'a> Candidate<'a> {
+    /// The event with its hash.
+    pub fn new(key: EventKey, value: Value<'a>) -> Self {
+        Self { key, value, hash: value.hash(key) }
+    }
 }
 
 /// What another replica admitted.
@@ -69,18 +87,18 @@ pub enum Merged {
     Gap,
 }
 
-/// What the tables say to (key, value). Nothing is written.
+/// What the tables say to a candidate. Nothing is written.
 pub fn look(
     tables: &(impl Tables + ?Sized),
-    key: EventKey,
-    value: Value<'_>,
+    candidate: Candidate<'_>,
     same_key_is_same_event: bool,
 ) -> Result<Look> {
+    let Candidate { key, value, hash } = candidate;
     let Some(held) = tables.event(key)? else { return Ok(Look::New) };
     if held.value == value {
         return Ok(Look::Duplicate { dot: held.dots.first().copied() });
     }
-    let lost = tables.find(key, value.hash(key))?;
+    let lost = tables.find(key, hash)?;
     Ok(match lost {
         Some(lost) => Look::Duplicate { dot: lost.dots.first().copied() },
         None if same_key_is_same_event => Look::Duplicate { dot: None },
@@ -89,19 +107,13 @@ pub fn look(
 }
 
 /// Puts an event for which [`look`] said [`Look::New`] in the same transaction, and gives it its dot.
-pub fn admit(
-    tables: &mut (impl TablesMut + ?Sized),
-    key: EventKey,
-    value: Value<'_>,
-    wall_ms: u64,
-) -> Result<Dot> {
-    let head = tables.head()?;
-    let origin = head.origin;
-    let dot = Dot { origin, seq: Seq(head.knowledge.get(origin).0 + 1) };
-    let hash = value.hash(key);
+pub fn admit(tables: &mut (impl TablesMut + ?Sized), candidate: Candidate<'_>, wall_ms: u64) -> Result<Dot> {
+    let Candidate { key, value, hash } = candidate;
+    let origin = tables.head()?.origin;
+    let dot = Dot { origin, seq: Seq(tables.head()?.knowledge.get(origin).0 + 1) };
     tables.put_event(&StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;
     put_dot(tables, dot, key, hash)?;
-    put_arrival(tables, &head, (key, hash, dot), wall_ms)?;
+    put_arrival(tables, (key, hash, dot), wall_ms)?;
     Ok(dot)
 }
 
@@ -109,8 +121,7 @@ pub fn admit(
 /// Knowledge stays one prefix per Origin.
 pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wall_ms: u64) -> Result<Merged> {
     let Incoming { dot, key, body } = incoming;
-    let head = tables.head()?;
-    let last = head.knowledge.get(dot.origin).0;
+    let last = tables.head()?.knowledge.get(dot.origin).0;
     if dot.seq.0 <= last {
         return Ok(Merged::Known);
     }
@@ -128,7 +139,7 @@ pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wal
     let Body::Whole(value) = body else { return Ok(Merged::NeedsWhole) };
     let merged = put_value(tables, StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;
     put_dot(tables, dot, key, hash)?;
-    put_arrival(tables, &head, (key, hash, dot), wall_ms)?;
+    put_arrival(tables, (key, hash, dot), wall_ms)?;
     Ok(merged)
 }
 
@@ -184,15 +195,17 @@ fn sum_before(tables: &(impl Tables + ?Sized), origin: Origin, seq: Seq) -> Resu
 
 fn put_arrival(
     tables: &mut (impl TablesMut + ?Sized),
-    head: &Head,
     (key, hash, dot): (EventKey, ValueHash, Dot),
     wall_ms: u64,
 ) -> Result<()> {
-    let wall_ms = wall_ms.max(head.wall_ms);
+    let (number, before, wall_ms) = {
+        let head = tables.head()?;
+        (Arrival(head.arrivals + 1), head.check, wall_ms.max(head.wall_ms))
+    };
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&head.check).update(&key.0).update(&hash.0);
+    hasher.update(&before).update(&key.0).update(&hash.0);
     hasher.update(&dot.origin.0).update(&dot.seq.0.to_be_bytes()).update(&wall_ms.to_be_bytes());
     let mut check = [0; 8];
     hasher.finalize_xof().fill(&mut check);
-    tables.put_arrival(Arrival(head.arrivals + 1), ArrivalRow { key, hash, dot, wall_ms, check })
+    tables.put_arrival(number, ArrivalRow { key, hash, dot, wall_ms, check })
 }

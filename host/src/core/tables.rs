@@ -6,6 +6,7 @@
 use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
 use super::knowledge::{Knowledge, Sum};
 use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::Arc;
 
 /// One stored (key, value) with every dot under which it is known here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +111,7 @@ pub type Result<T> = std::result::Result<T, TableError>;
 /// One consistent state of a Root's tables.
 pub trait Tables {
     /// The facts that change with every commit.
-    fn head(&self) -> Result<Head>;
+    fn head(&self) -> Result<Arc<Head>>;
     /// The event that holds `key`.
     fn event(&self, key: EventKey) -> Result<Option<StoredEvent<'_>>>;
     /// The value `hash` of `key`, whether it holds the key or lost it.

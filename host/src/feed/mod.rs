@@ -115,7 +115,7 @@ pub fn page(
     names: &dyn TypeNames,
 ) -> Result<Page, FeedError> {
     let asked = Asked::read(query, names)?;
-    let held = tables.head()?.knowledge;
+    let held = tables.head()?.knowledge.clone();
     let (pin, place, resumed) = match &query.cursor {
         Some(text) => {
             let cursor = Cursor::read(text, root, asked.filters.scope())?;

@@ -150,9 +150,10 @@ async fn read(
     share: &mut Share,
 ) -> Result<Bytes, Problem> {
     let bytes_max = settings.body_bytes_max;
-    if declared(&body, headers) > bytes_max as u64 {
+    let announced = declared(&body, headers);
+    let Some(announced) = usize::try_from(announced).ok().filter(|bytes| *bytes <= bytes_max) else {
         return Err(too_large(bytes_max, "as sent"));
-    }
+    };
     let start = Instant::now() + settings.body_timeout;
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
@@ -174,6 +175,9 @@ async fn read(
         match (first.is_empty(), whole.is_empty()) {
             (true, true) => first = data,
             (false, true) => {
+                // What is announced and within the budget is reserved at once, not doubling by doubling.
+                share.hold(announced)?;
+                whole.reserve(announced.max(received));
                 whole.extend_from_slice(&first);
                 whole.extend_from_slice(&data);
             }

@@ -152,10 +152,16 @@ async fn post_events<S: Service>(
     let content = content(query.format, headers)?;
     let idempotency_key = idempotency_key(headers)?;
     let received = body::receive(body, headers, &edge.settings, &edge.budget).await?;
-    let request =
-        admit::Request { body: received.bytes.clone(), content, atomic: query.atomic, idempotency_key };
+    let minimal = prefers_minimal(headers);
+    let request = admit::Request {
+        body: received.bytes.clone(),
+        content,
+        atomic: query.atomic,
+        idempotency_key,
+        minimal,
+    };
     let answer = edge.service.admit(root, request).await?;
-    Ok(reply::admitted(&answer, prefers_minimal(headers)))
+    Ok(reply::admitted(&answer, minimal))
 }
 
 async fn post_changes<S: Service>(

@@ -50,23 +50,11 @@ pub(super) fn not_allowed(allow: &'static str) -> Reply {
 
 /// The answer to a POST of events: 201 if anything was written, else 200.
 pub(super) fn admitted(answer: &admit::Answer, minimal: bool) -> Reply {
-    #[derive(Serialize)]
-    struct Minimal<'a> {
-        written: usize,
-        duplicate: usize,
-        rejected: usize,
-        vv: &'a str,
-        now: &'a str,
-    }
     let status = if answer.written > 0 { StatusCode::CREATED } else { StatusCode::OK };
-    if !minimal {
-        return json(status, bytes_of(answer));
+    let mut reply = json(status, bytes_of(answer));
+    if minimal {
+        reply.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));
     }
-    let admit::Answer { written, duplicate, rejected, vv, now, .. } = answer;
-    let short =
-        Minimal { written: *written, duplicate: *duplicate, rejected: *rejected, vv: vv.as_str(), now };
-    let mut reply = json(status, bytes_of(&short));
-    reply.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));
     reply
 }
 

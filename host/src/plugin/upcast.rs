@@ -151,7 +151,12 @@ impl RootCatalog {
             };
             let schema = &known.schema;
             let owner = (schema.instance.identity().plugin.as_str(), schema.index);
-            let share = shares.entry(owner).or_insert_with(|| Share { schema, at: vec![], events: vec![] });
+            let room = events.len() - at;
+            let share = shares.entry(owner).or_insert_with(|| Share {
+                schema,
+                at: Vec::with_capacity(room),
+                events: Vec::with_capacity(room),
+            });
             share.at.push(at);
             share.events.push(*event);
         }

@@ -22,6 +22,8 @@ pub(super) struct OverLmdb<'s, R> {
     head: OnceCell<Arc<Head>>,
     /// What of the head has to be written.
     changed: Changed,
+    /// The dot put last: the next one of its Origin builds on its sum.
+    last_dot: Option<(Dot, DotRow)>,
 }
 
 #[derive(Default)]
@@ -35,7 +37,7 @@ impl<'s, R: Rows> OverLmdb<'s, R> {
     /// The tables in `rows`; `head` if it is known already.
     pub(super) fn new(tables: &'s Handles, rows: R, head: Option<Arc<Head>>) -> Self {
         let head = head.map_or_else(OnceCell::new, OnceCell::from);
-        Self { tables, rows, head, changed: Changed::default() }
+        Self { tables, rows, head, changed: Changed::default(), last_dot: None }
     }
 
     fn current(&self) -> Result<&Arc<Head>> {
@@ -67,8 +69,8 @@ pub(super) fn read_head(rows: &impl Rows, tables: &Handles) -> Result<Head> {
 }
 
 impl<R: Rows> Tables for OverLmdb<'_, R> {
-    fn head(&self) -> Result<Head> {
-        self.current().map(|head| Head::clone(head))
+    fn head(&self) -> Result<Arc<Head>> {
+        self.current().cloned()
     }
 
     fn event(&self, key: EventKey) -> Result<Option<StoredEvent<'_>>> {
@@ -129,6 +131,11 @@ impl<R: Rows> Tables for OverLmdb<'_, R> {
     }
 
     fn dot(&self, dot: Dot) -> Result<Option<DotRow>> {
+        if let Some((last, row)) = self.last_dot
+            && last == dot
+        {
+            return Ok(Some(row));
+        }
         let key = dot_key(dot);
         let row = self.rows.get(&self.tables.dots, &key)?;
         row.map(|row| decode_dot(&key, row)).transpose()
@@ -276,6 +283,7 @@ impl TablesMut for OverLmdb<'_, &mut WriteTxn<'_>> {
         if !self.rows.put_new(&self.tables.dots, &key, &encode_dot(&key, row))? {
             return Err(corrupt(DOTS, &key, "the dot is there already"));
         }
+        self.last_dot = Some((dot, row));
         self.changed.origins.insert(dot.origin);
         self.change()?.knowledge.advance(dot);
         Ok(())

@@ -22,7 +22,7 @@ pub struct MemoryStore {
 
 #[derive(Debug, Clone)]
 struct State {
-    head: Head,
+    head: Arc<Head>,
     /// Winners and losers in feed order; a `None` sorts before every hash.
     events: BTreeMap<Position, Kept>,
     dots: BTreeMap<Dot, DotRow>,
@@ -54,7 +54,7 @@ impl MemoryStore {
             clock_max: 0,
         };
         let state = State {
-            head,
+            head: Arc::new(head),
             events: BTreeMap::new(),
             dots: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -120,8 +120,8 @@ impl State {
 macro_rules! read_tables {
     ($reader:ty) => {
         impl Tables for $reader {
-            fn head(&self) -> Result<Head> {
-                Ok(self.as_ref().head.clone())
+            fn head(&self) -> Result<Arc<Head>> {
+                Ok(Arc::clone(&self.as_ref().head))
             }
 
             fn event(&self, key: EventKey) -> Result<Option<StoredEvent<'_>>> {
@@ -213,7 +213,7 @@ impl TablesMut for Writing {
             dots: event.dots.clone(),
         };
         if state.events.insert(position, kept).is_none() && !event.clash {
-            state.head.events += 1;
+            Arc::make_mut(&mut state.head).events += 1;
         }
         Ok(())
     }
@@ -232,7 +232,7 @@ impl TablesMut for Writing {
                 "the dot does not follow on the last of its Origin",
             ));
         }
-        state.head.knowledge.advance(dot);
+        Arc::make_mut(&mut state.head).knowledge.advance(dot);
         state.dots.insert(dot, row);
         Ok(())
     }
@@ -243,15 +243,17 @@ impl TablesMut for Writing {
             let row = hex(&number.0.to_be_bytes());
             return Err(refused("arrivals", row, "the arrival does not follow on the last one"));
         }
-        state.head.arrivals = number.0;
-        state.head.wall_ms = row.wall_ms;
-        state.head.check = row.check;
+        let head = Arc::make_mut(&mut state.head);
+        head.arrivals = number.0;
+        head.wall_ms = row.wall_ms;
+        head.check = row.check;
         state.arrivals.insert(number, row);
         Ok(())
     }
 
     fn put_clock_max(&mut self, stamp: u64) -> Result<()> {
-        self.0.head.clock_max = self.0.head.clock_max.max(stamp);
+        let head = Arc::make_mut(&mut self.0.head);
+        head.clock_max = head.clock_max.max(stamp);
         Ok(())
     }
 

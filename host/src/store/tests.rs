@@ -7,10 +7,11 @@ mod laws;
 mod twins;
 
 use crate::core::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
-use crate::core::gset::{self, Look};
+use crate::core::gset::{self, Candidate, Look};
 use crate::core::tables::{ArrivalRow, DotRow, Head, Position, Tables, TablesMut};
 use crate::store::Store;
 use std::ops::ControlFlow::Continue;
+use std::sync::Arc;
 
 /// A stored event that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +26,7 @@ struct Kept {
 /// Everything that a reader's walks tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Dump {
-    head: Head,
+    head: Arc<Head>,
     events: Vec<Kept>,
     dots: Vec<(Dot, DotRow)>,
     arrivals: Vec<(Arrival, ArrivalRow)>,
@@ -84,8 +85,9 @@ fn dump_store(store: &dyn Store) -> Dump {
 /// Admits one event in the commit that runs, if it is new.
 fn admit_one(tables: &mut dyn TablesMut, key: EventKey, data: &[u8], wall_ms: u64) -> Option<Dot> {
     let value = Value { type_number: 7, version: 1, data };
-    match gset::look(tables, key, value, false).expect("look") {
-        Look::New => Some(gset::admit(tables, key, value, wall_ms).expect("admit")),
+    let candidate = Candidate::new(key, value);
+    match gset::look(tables, candidate, false).expect("look") {
+        Look::New => Some(gset::admit(tables, candidate, wall_ms).expect("admit")),
         Look::Duplicate { .. } | Look::Clash { .. } => None,
     }
 }
@@ -95,7 +97,7 @@ fn admit_in_one_commit(store: &dyn Store, numbers: std::ops::Range<u64>, data: &
         .commit(&mut |tables| {
             for number in numbers.clone() {
                 let value = Value { type_number: 7, version: 1, data };
-                gset::admit(tables, numbered_key(number), value, 1_000)?;
+                gset::admit(tables, Candidate::new(numbered_key(number), value), 1_000)?;
             }
             Ok(())
         })

@@ -7,6 +7,7 @@ use crate::feed::{Page, Query, TypeNames, page};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::Arc;
 
 /// The name of the Root that all tests walk.
 pub(super) const ROOT: &str = "tally";
@@ -110,8 +111,8 @@ impl Replica {
 }
 
 impl Tables for Replica {
-    fn head(&self) -> tables::Result<Head> {
-        Ok(Head {
+    fn head(&self) -> tables::Result<Arc<Head>> {
+        Ok(Arc::new(Head {
             origin: origin(0),
             knowledge: self.known.clone(),
             arrivals: 0,
@@ -119,7 +120,7 @@ impl Tables for Replica {
             wall_ms: 0,
             events: self.values.len() as u64,
             clock_max: 0,
-        })
+        }))
     }
 
     fn event(&self, key: EventKey) -> tables::Result<Option<StoredEvent<'_>>> {

@@ -1,7 +1,7 @@
 //! The bytes that FORMAT.md shows are the bytes that are written.
 
 use super::*;
-use crate::core::gset::{Body, Incoming};
+use crate::core::gset::{Body, Candidate, Incoming};
 use crate::store::LmdbStore;
 use crate::store::environment::{ALL_KEYS, Environment, Kind, Rows};
 
@@ -11,12 +11,8 @@ fn the_documented_rows_are_the_written_ones() {
     let store = LmdbStore::open(dir.path(), Origin(*b"\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8")).expect("opens");
     let key = EventKey(0x6567_2d00_8000_0000_0123_4567_89ab_cdef_u128.to_be_bytes());
     let committed = store.commit(&mut |tables| {
-        gset::admit(
-            tables,
-            key,
-            Value { type_number: 7, version: 1, data: b"{\"n\":2}" },
-            1_700_000_000_500,
-        )?;
+        let value = Value { type_number: 7, version: 1, data: b"{\"n\":2}" };
+        gset::admit(tables, Candidate::new(key, value), 1_700_000_000_500)?;
         let dot = Dot { origin: origin(0xb1), seq: Seq(1) };
         let body = Body::Whole(Value { type_number: 7, version: 1, data: b"{\"n\":3}" });
         gset::merge(tables, Incoming { dot, key, body }, 1_700_000_000_501)?;

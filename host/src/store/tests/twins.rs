@@ -1,7 +1,7 @@
 //! The store on disk and the one in memory answer every read alike, whatever was written.
 
 use super::*;
-use crate::core::gset::{Body, Incoming, Merged};
+use crate::core::gset::{Body, Candidate, Incoming, Merged};
 use crate::core::tables::{Result, TableError};
 use crate::store::{LmdbStore, MemoryStore};
 use proptest::collection::vec;
@@ -57,8 +57,9 @@ fn run(tables: &mut dyn TablesMut, op: &Op, wall_ms: u64) -> Result<String> {
         Op::Admit { key: number, value } => {
             let bytes = data(*value);
             let value = Value { type_number: 7, version: 1, data: &bytes };
-            match gset::look(tables, key(*number), value, false)? {
-                Look::New => gset::admit(tables, key(*number), value, wall_ms)?.to_string(),
+            let candidate = Candidate::new(key(*number), value);
+            match gset::look(tables, candidate, false)? {
+                Look::New => gset::admit(tables, candidate, wall_ms)?.to_string(),
                 known @ (Look::Duplicate { .. } | Look::Clash { .. }) => format!("{known:?}"),
             }
         }

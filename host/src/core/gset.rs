@@ -109,6 +109,7 @@ pub fn look(
 /// Puts an event for which [`look`] said [`Look::New`] in the same transaction, and gives it its dot.
 pub fn admit(tables: &mut (impl TablesMut + ?Sized), candidate: Candidate<'_>, wall_ms: u64) -> Result<Dot> {
     let Candidate { key, value, hash } = candidate;
+    tables.begin_next_origin()?;
     let origin = tables.head()?.origin;
     let dot = Dot { origin, seq: Seq(tables.head()?.knowledge.get(origin).0 + 1) };
     tables.put_event(&StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;

@@ -30,7 +30,7 @@ use std::ops::RangeInclusive;
 pub const SEQ_MAX: u64 = (1 << 53) - 1;
 
 /// The wrapping sum of the 128-bit hashes of some dots of one Origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Sum(pub u128);
 
 impl Sum {

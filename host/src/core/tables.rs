@@ -64,6 +64,8 @@ pub struct Position {
 pub struct Head {
     /// This incarnation's Origin.
     pub origin: Origin,
+    /// The Origin of the next admission, where it must not be the same: the tables were rolled back or copied.
+    pub next_origin: Option<Origin>,
     /// The dots held: one prefix per Origin.
     pub knowledge: Knowledge,
     /// The number of the last arrival, 0 if there is none.
@@ -76,6 +78,18 @@ pub struct Head {
     pub events: u64,
     /// The greatest stamp that the clock has given or seen, as NTP64.
     pub clock_max: u64,
+}
+
+/// Two histories of one Origin: somebody admitted under it after a roll-back or in a copy. The difference of the two
+/// sums over the same dots names it, because it stays the same when both take further dots in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fork {
+    /// The other replica, by its own Origin.
+    pub peer: Origin,
+    /// Whose dots differ.
+    pub origin: Origin,
+    /// Our sum minus theirs.
+    pub difference: Sum,
 }
 
 /// Why a table operation failed.
@@ -143,6 +157,8 @@ pub trait Tables {
     fn stamp(&self, key: [u8; 16]) -> Result<Option<u64>>;
     /// The bytes of a pin that was too big for its cursor.
     fn pin(&self, name: [u8; 16]) -> Result<Option<Vec<u8>>>;
+    /// Whether this fork has been healed.
+    fn healed(&self, fork: Fork) -> Result<bool>;
 }
 
 /// The same tables inside a write transaction. Only `core::gset` puts events, dots and arrivals.
@@ -155,6 +171,12 @@ pub trait TablesMut: Tables {
     fn put_dot(&mut self, dot: Dot, row: DotRow) -> Result<()>;
     /// Appends an arrival.
     fn put_arrival(&mut self, number: Arrival, row: ArrivalRow) -> Result<()>;
+    /// From the next admission on, dots are of this Origin.
+    fn put_next_origin(&mut self, origin: Origin) -> Result<()>;
+    /// Makes the next Origin the current one, and remembers which file it belongs to. Nothing if there is none.
+    fn begin_next_origin(&mut self) -> Result<()>;
+    /// Remembers that a fork has been healed.
+    fn put_healed(&mut self, fork: Fork) -> Result<()>;
     /// Raises the persisted maximum of the clock.
     fn put_clock_max(&mut self, stamp: u64) -> Result<()>;
     /// Keeps an Idempotency-Key's first stamp until `until_ms`; forgets those that are over at `now_ms`.

@@ -11,8 +11,8 @@ use super::environment::{Environment, EnvironmentError, Kind, ReadTxn, Rows, Tab
 use super::expiring::Expiring;
 use super::lmdb_tables::{OverLmdb, read_head};
 use super::rows::{
-    ARRIVALS, CLASHES, DOTS, Decoder, EVENTS, Encoder, META, ORIGINS, PINS, STAMPS, corrupt, decode_arrival,
-    decode_number, dot_key,
+    ARRIVALS, CLASHES, DOTS, Decoder, EVENTS, Encoder, HEALED, META, ORIGINS, PINS, STAMPS, corrupt,
+    decode_arrival, decode_number, dot_key,
 };
 use super::{DataFileError, Store};
 use crate::core::event::{Dot, Origin};
@@ -103,6 +103,7 @@ pub(super) struct Handles {
     pub(super) arrivals: Table,
     pub(super) stamps: Expiring,
     pub(super) pins: Expiring,
+    pub(super) healed: Table,
     pub(super) origins: Table,
     pub(super) meta: Table,
 }
@@ -189,8 +190,9 @@ fn format_of(environment: &Environment) -> Result<Format> {
 
 impl Handles {
     fn open(environment: &Environment) -> Result<Self> {
-        let names = [EVENTS, CLASHES, DOTS, ARRIVALS, STAMPS, PINS, ORIGINS, META];
-        let [events, clashes, dots, arrivals, stamps, pins, origins, meta] = environment.tables(names)?;
+        let names = [EVENTS, CLASHES, DOTS, ARRIVALS, STAMPS, PINS, HEALED, ORIGINS, META];
+        let [events, clashes, dots, arrivals, stamps, pins, healed, origins, meta] =
+            environment.tables(names)?;
         Ok(Self {
             events,
             clashes,
@@ -198,6 +200,7 @@ impl Handles {
             arrivals,
             stamps: Expiring { table: stamps, name: STAMPS },
             pins: Expiring { table: pins, name: PINS },
+            healed,
             origins,
             meta,
         })
@@ -220,6 +223,7 @@ fn begin(environment: &Environment, tables: &Handles, mint: Origin) -> Result<Pu
     drop(rows);
     let head = Head {
         origin: mint,
+        next_origin: None,
         knowledge: Knowledge::new(),
         arrivals: 0,
         check: [0; 8],

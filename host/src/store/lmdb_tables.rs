@@ -3,12 +3,12 @@
 use super::environment::{ALL_KEYS, KeyRange, Rows, WriteTxn};
 use super::lmdb::Handles;
 use super::rows::{
-    ARRIVALS, DOTS, Decoder, EVENTS, Encoder, HeadRow, META, ORIGINS, clash_key, corrupt, decode_arrival,
-    decode_dot, decode_dot_key, decode_event, decode_number, dot_key, encode_arrival, encode_dot,
-    encode_event,
+    ARRIVALS, DOTS, Decoder, EVENTS, Encoder, HEALED, HeadRow, META, ORIGINS, clash_key, corrupt,
+    decode_arrival, decode_dot, decode_dot_key, decode_event, decode_number, dot_key, encode_arrival,
+    encode_dot, encode_event, fork_key,
 };
 use crate::core::event::{Arrival, Dot, EventKey, Origin, Seq, ValueHash};
-use crate::core::tables::{ArrivalRow, DotRow, Head, Position, Result, StoredEvent, Tables, TablesMut};
+use crate::core::tables::{ArrivalRow, DotRow, Fork, Head, Position, Result, StoredEvent, Tables, TablesMut};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow, RangeInclusive};
@@ -53,7 +53,8 @@ impl<'s, R: Rows> OverLmdb<'s, R> {
 pub(super) fn read_head(rows: &impl Rows, tables: &Handles) -> Result<Head> {
     let row = rows.get(&tables.meta, HeadRow::KEY)?;
     let row = row.ok_or_else(|| corrupt(META, HeadRow::KEY, "the head is missing"))?;
-    let HeadRow { origin, arrivals, check, wall_ms, events, clock_max, origins } = HeadRow::decode(row)?;
+    let row = HeadRow::decode(row)?;
+    let HeadRow { origin, arrivals, check, wall_ms, events, clock_max, origins, next_origin } = row;
     let mut lasts = Vec::new();
     for row in rows.range(&tables.origins, ALL_KEYS)? {
         let (key, row) = row?;
@@ -65,7 +66,8 @@ pub(super) fn read_head(rows: &impl Rows, tables: &Handles) -> Result<Head> {
     if lasts.len() as u64 != origins {
         return Err(corrupt(META, HeadRow::KEY, "an Origin is missing or one too many"));
     }
-    Ok(Head { origin, knowledge: lasts.into_iter().collect(), arrivals, check, wall_ms, events, clock_max })
+    let knowledge = lasts.into_iter().collect();
+    Ok(Head { origin, next_origin, knowledge, arrivals, check, wall_ms, events, clock_max })
 }
 
 impl<R: Rows> Tables for OverLmdb<'_, R> {
@@ -192,6 +194,13 @@ impl<R: Rows> Tables for OverLmdb<'_, R> {
     fn pin(&self, name: [u8; 16]) -> Result<Option<Vec<u8>>> {
         Ok(self.tables.pins.get(&self.rows, name)?.map(<[u8]>::to_vec))
     }
+
+    fn healed(&self, fork: Fork) -> Result<bool> {
+        let key = fork_key(fork);
+        let Some(row) = self.rows.get(&self.tables.healed, &key)? else { return Ok(false) };
+        Decoder::open(HEALED, &key, row)?.end()?;
+        Ok(true)
+    }
 }
 
 impl<'s, 'w, 'e> OverLmdb<'s, &'w mut WriteTxn<'e>> {
@@ -235,6 +244,7 @@ impl<'s, 'w, 'e> OverLmdb<'s, &'w mut WriteTxn<'e>> {
                 events: head.events,
                 clock_max: head.clock_max,
                 origins: head.knowledge.origins() as u64,
+                next_origin: head.next_origin,
             };
             self.rows.put(&self.tables.meta, HeadRow::KEY, &row.encode())?;
         }
@@ -300,6 +310,26 @@ impl TablesMut for OverLmdb<'_, &mut WriteTxn<'_>> {
         head.wall_ms = row.wall_ms;
         head.check = row.check;
         Ok(())
+    }
+
+    fn put_next_origin(&mut self, origin: Origin) -> Result<()> {
+        self.change()?.next_origin = Some(origin);
+        Ok(())
+    }
+
+    fn begin_next_origin(&mut self) -> Result<()> {
+        if let Some(next) = self.current()?.next_origin {
+            let head = self.change()?;
+            head.origin = next;
+            head.next_origin = None;
+        }
+        Ok(())
+    }
+
+    fn put_healed(&mut self, fork: Fork) -> Result<()> {
+        self.changed.other = true;
+        let key = fork_key(fork);
+        self.rows.put(&self.tables.healed, &key, &Encoder::with_room(0).seal(HEALED, &key))
     }
 
     fn put_clock_max(&mut self, stamp: u64) -> Result<()> {

@@ -7,9 +7,9 @@ use super::Store;
 use crate::core::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
 use crate::core::knowledge::Knowledge;
 use crate::core::tables::{
-    ArrivalRow, DotRow, Head, Position, Result, StoredEvent, TableError, Tables, TablesMut,
+    ArrivalRow, DotRow, Fork, Head, Position, Result, StoredEvent, TableError, Tables, TablesMut,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow, RangeInclusive};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -29,6 +29,7 @@ struct State {
     arrivals: BTreeMap<Arrival, ArrivalRow>,
     stamps: BTreeMap<[u8; 16], (u64, u64)>,
     pins: BTreeMap<[u8; 16], (u64, Arc<[u8]>)>,
+    healed: BTreeSet<Fork>,
 }
 
 /// A stored event without its key.
@@ -46,6 +47,7 @@ impl MemoryStore {
     pub fn new(origin: Origin) -> Self {
         let head = Head {
             origin,
+            next_origin: None,
             knowledge: Knowledge::new(),
             arrivals: 0,
             check: [0; 8],
@@ -60,6 +62,7 @@ impl MemoryStore {
             arrivals: BTreeMap::new(),
             stamps: BTreeMap::new(),
             pins: BTreeMap::new(),
+            healed: BTreeSet::new(),
         };
         Self { writer: Mutex::new(()), state: RwLock::new(Arc::new(state)) }
     }
@@ -184,6 +187,10 @@ macro_rules! read_tables {
             fn pin(&self, name: [u8; 16]) -> Result<Option<Vec<u8>>> {
                 Ok(self.as_ref().pins.get(&name).map(|(_, bytes)| bytes.to_vec()))
             }
+
+            fn healed(&self, fork: Fork) -> Result<bool> {
+                Ok(self.as_ref().healed.contains(&fork))
+            }
         }
     };
 }
@@ -248,6 +255,25 @@ impl TablesMut for Writing {
         head.wall_ms = row.wall_ms;
         head.check = row.check;
         state.arrivals.insert(number, row);
+        Ok(())
+    }
+
+    fn put_next_origin(&mut self, origin: Origin) -> Result<()> {
+        Arc::make_mut(&mut self.0.head).next_origin = Some(origin);
+        Ok(())
+    }
+
+    fn begin_next_origin(&mut self) -> Result<()> {
+        if let Some(next) = self.0.head.next_origin {
+            let head = Arc::make_mut(&mut self.0.head);
+            head.origin = next;
+            head.next_origin = None;
+        }
+        Ok(())
+    }
+
+    fn put_healed(&mut self, fork: Fork) -> Result<()> {
+        self.0.healed.insert(fork);
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 
 use crate::core::event::{Dot, EventKey, Origin, Seq, Value, ValueHash};
 use crate::core::knowledge::Sum;
-use crate::core::tables::{ArrivalRow, DotRow, Result, StoredEvent, TableError};
+use crate::core::tables::{ArrivalRow, DotRow, Fork, Result, StoredEvent, TableError};
 
 /// Events by key: the value that holds it.
 pub(super) const EVENTS: &str = "events";
@@ -20,6 +20,8 @@ pub(super) const ARRIVALS: &str = "arrivals";
 pub(super) const STAMPS: &str = "stamps";
 /// Pins, and when they are over.
 pub(super) const PINS: &str = "pins";
+/// Forks that are healed: (peer, Origin, difference of the sums).
+pub(super) const HEALED: &str = "healed";
 /// The last seq of each Origin.
 pub(super) const ORIGINS: &str = "origins";
 /// The format's version and the head.
@@ -37,6 +39,7 @@ pub(super) struct HeadRow {
     pub(super) events: u64,
     pub(super) clock_max: u64,
     pub(super) origins: u64,
+    pub(super) next_origin: Option<Origin>,
 }
 
 /// A row under construction: room for the checksum, then its fields.
@@ -162,6 +165,11 @@ pub(super) fn clash_key(key: EventKey, hash: ValueHash) -> [u8; 32] {
     joined(key.0, hash.0)
 }
 
+pub(super) fn fork_key(fork: Fork) -> [u8; 32] {
+    let front: [u8; 16] = joined(fork.peer.0, fork.origin.0);
+    joined(front, fork.difference.0.to_be_bytes())
+}
+
 pub(super) fn dot_key(dot: Dot) -> [u8; 16] {
     joined(dot.origin.0, dot.seq.0.to_be_bytes())
 }
@@ -255,6 +263,10 @@ impl HeadRow {
     pub(super) fn encode(self) -> Vec<u8> {
         let row = Encoder::with_room(56).bytes(&self.origin.0).long(self.arrivals).bytes(&self.check);
         let row = row.long(self.wall_ms).long(self.events).long(self.clock_max).long(self.origins);
+        let row = match self.next_origin {
+            Some(next) => row.bytes(&next.0),
+            None => row,
+        };
         row.seal(META, Self::KEY)
     }
 
@@ -268,6 +280,7 @@ impl HeadRow {
             events: row.long()?,
             clock_max: row.long()?,
             origins: row.long()?,
+            next_origin: if row.rest().is_empty() { None } else { Some(Origin(row.bytes()?)) },
         };
         row.end()?;
         Ok(this)

@@ -114,6 +114,7 @@ impl Tables for Replica {
     fn head(&self) -> tables::Result<Arc<Head>> {
         Ok(Arc::new(Head {
             origin: origin(0),
+            next_origin: None,
             knowledge: self.known.clone(),
             arrivals: 0,
             check: [0; 8],
@@ -186,6 +187,10 @@ impl Tables for Replica {
 
     fn pin(&self, name: [u8; 16]) -> tables::Result<Option<Vec<u8>>> {
         Ok(self.pins.get(&name).cloned())
+    }
+
+    fn healed(&self, _: Fork) -> tables::Result<bool> {
+        Ok(false)
     }
 }
 

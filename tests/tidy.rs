@@ -17,6 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("plugin", &["core", "problem"]),
     ("admit", &["core", "problem", "wall", "store", "plugin"]),
     ("feed", &["core", "problem"]),
+    ("sync", &["core", "problem", "wall", "store"]),
     ("views", &["core", "problem", "store", "plugin"]),
     ("config", &["core"]),
     ("root", &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views"]),

@@ -17,6 +17,7 @@ pub mod plugin;
 
 pub mod admit;
 pub mod feed;
+pub mod sync;
 pub mod views;
 
 pub mod config;

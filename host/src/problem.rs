@@ -86,6 +86,11 @@ codes! {
     BadCursor "bad_cursor" 400 "The cursor is not one that this server wrote.";
     CursorMismatch "cursor_mismatch" 400 "The cursor belongs to another root or other filters.";
     PinGone "pin_gone" 410 "This replica does not hold what the walk was pinned to: start again without the cursor.";
+    // Sync.
+    BadFrame "bad_frame" 400 "The frame of a replica is not of the protocol, or does not hold together.";
+    SyncVersion "sync_version" 400 "The frame is of another version of the sync protocol: update the older side.";
+    TooManyOrigins "too_many_origins" 507 "The root knows as many Origins as it may.";
+    TooManyRoots "too_many_roots" 507 "As many roots were created from peers as may be.";
     // Views.
     ViewNotMergeable "view_not_mergeable" 422 "The view is Ordered: it has no windows and no groups.";
     ReportUnavailable "report_unavailable" 501 "Reports are declared, but this version does not run them yet.";

@@ -13,6 +13,7 @@
 
 use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
 use super::knowledge::Sum;
+use super::rule::{self, Rule};
 use super::tables::{ArrivalRow, DotRow, Result, StoredEvent, TableError, Tables, TablesMut};
 
 /// What the tables say to an event that a client wants to write.
@@ -109,13 +110,42 @@ pub fn look(
 /// Puts an event for which [`look`] said [`Look::New`] in the same transaction, and gives it its dot.
 pub fn admit(tables: &mut (impl TablesMut + ?Sized), candidate: Candidate<'_>, wall_ms: u64) -> Result<Dot> {
     let Candidate { key, value, hash } = candidate;
-    tables.begin_next_origin()?;
-    let origin = tables.head()?.origin;
-    let dot = Dot { origin, seq: Seq(tables.head()?.knowledge.get(origin).0 + 1) };
+    let dot = next_dot(tables)?;
     tables.put_event(&StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;
     put_dot(tables, dot, key, hash)?;
     put_arrival(tables, (key, hash, dot), wall_ms)?;
     Ok(dot)
+}
+
+/// The dot of the next admission; begins the next Origin if one is due.
+fn next_dot(tables: &mut (impl TablesMut + ?Sized)) -> Result<Dot> {
+    tables.begin_next_origin()?;
+    let head = tables.head()?;
+    let origin = head.origin;
+    Ok(Dot { origin, seq: Seq(head.knowledge.get(origin).0 + 1) })
+}
+
+/// Admits anew an event of another history of a forked Origin: the value is not here although all `dots` under which
+/// the other replica knows it are, so nobody would ever send it again. It gets a dot of this incarnation's Origin; no
+/// Schema is asked and no clock. None if the value is here, or if a dot is not: then its own dot brings it.
+pub fn readmit(
+    tables: &mut (impl TablesMut + ?Sized),
+    candidate: Candidate<'_>,
+    dots: &[Dot],
+    wall_ms: u64,
+) -> Result<Option<Dot>> {
+    let Candidate { key, value, hash } = candidate;
+    let head = tables.head()?;
+    let stays_away = !dots.is_empty() && dots.iter().all(|dot| head.knowledge.holds(*dot));
+    drop(head);
+    if !stays_away || tables.find(key, hash)?.is_some() {
+        return Ok(None);
+    }
+    let dot = next_dot(tables)?;
+    put_value(tables, StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;
+    put_dot(tables, dot, key, hash)?;
+    put_arrival(tables, (key, hash, dot), wall_ms)?;
+    Ok(Some(dot))
 }
 
 /// Takes in what another replica admitted. A dot is taken only if the one before it is here, so that a server's
@@ -126,11 +156,15 @@ pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wal
     if dot.seq.0 <= last {
         return Ok(Merged::Known);
     }
-    if dot.seq.0 != last + 1 {
+    if dot.seq.0 != last + 1 && rule::holds(Rule::Contiguity) {
         return Ok(Merged::Gap);
     }
     let hash = match body {
         Body::Whole(value) => value.hash(key),
+        Body::Alias(_) if !rule::holds(Rule::AliasHash) => match tables.event(key)? {
+            Some(held) => held.hash,
+            None => return Ok(Merged::NeedsWhole),
+        },
         Body::Alias(hash) => hash,
     };
     if add_dot(tables, key, hash, dot)? {

@@ -11,6 +11,27 @@ pub const ORIGINS_MAX: usize = 65_536;
 /// Pins up to this size travel inside their cursor, in bytes.
 pub const PIN_BYTES_MAX: usize = 2048;
 
+/// What a page between replicas may unpack to, in bytes.
+pub const PAGE_PLAIN_BYTES_MAX: usize = 64 << 20;
+/// Data on a page between replicas at which it is closed, in bytes.
+pub const SYNC_PAGE_BYTES: usize = 1 << 20;
+/// The same on a link that keeps breaking.
+pub const SYNC_PAGE_BYTES_MIN: usize = 4 << 10;
+/// Rows of a page between replicas.
+pub const SYNC_PAGE_ROWS_MAX: usize = 8192;
+/// Events asked for by name in one frame.
+pub const SYNC_NAMES_MAX: usize = 512;
+/// A peer that lacks at most so many of our own admissions is sent them unasked.
+pub const SYNC_LIVE_DOTS_MAX: u64 = 64;
+/// How long what one peer was asked for is not asked of another, in milliseconds.
+pub const SYNC_LEASE_MS: u64 = 10_000;
+/// How long a peer may hold back its answer because there is no news, in milliseconds.
+pub const SYNC_WAIT_MS_MAX: u32 = 25_000;
+/// A frame between replicas, in bytes.
+pub const SYNC_FRAME_BYTES_MAX: usize = 32 << 20;
+/// Roots that are created because a peer has them.
+pub const ROOTS_FROM_PEERS_MAX: usize = 256;
+
 /// Items on a page of a view when the caller names no limit.
 pub const PAGE_ITEMS_DEFAULT: usize = 100;
 

@@ -5,4 +5,5 @@ pub mod event;
 pub mod gset;
 pub mod knowledge;
 pub mod limits;
+pub(crate) mod rule;
 pub mod tables;

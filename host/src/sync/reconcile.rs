@@ -1,0 +1,92 @@
+//! Range-based set reconciliation over (key, value hash), whatever dots there are: negentropy, protocol version 1
+//! (Meyer, "Range-Based Set Reconciliation", 2023). Finds the difference of two sets in a few messages whose size
+//! follows the difference, not the sets.
+
+use super::error::{FrameError, SyncError};
+use super::frame::{Name, name_of};
+use crate::core::event::EventKey;
+use crate::core::tables::Tables;
+use negentropy::{Id, Negentropy, NegentropyStorageVector};
+use std::ops::ControlFlow;
+
+/// A message holds at most about so many bytes; what is left over comes with the next one.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+
+/// The names of all values of a Root, sorted: 40 bytes each.
+pub(super) struct Items(NegentropyStorageVector);
+
+impl std::fmt::Debug for Items {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Items")
+    }
+}
+
+impl Items {
+    /// The names of all values in `tables`, winners and losers.
+    pub(super) fn of(tables: &dyn Tables) -> Result<Self, SyncError> {
+        let mut items = NegentropyStorageVector::with_capacity(
+            usize::try_from(tables.head()?.events).unwrap_or_default(),
+        );
+        let mut inserted = Ok(());
+        tables.walk(None, &mut |event| {
+            let id = id_of(name_of(event.key, event.hash));
+            inserted = items.insert(event.key.time().0, id);
+            if inserted.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        inserted.and_then(|()| items.seal()).map_err(refused)?;
+        Ok(Self(items))
+    }
+
+    /// The answer to a message of the other side.
+    pub(super) fn answer(&self, message: &[u8]) -> Result<Vec<u8>, SyncError> {
+        let mut negentropy = Negentropy::borrowed(&self.0, MESSAGE_BYTES_MAX).map_err(refused)?;
+        negentropy.reconcile(message).map_err(refused)
+    }
+}
+
+/// The side that asks, and what it has found so far.
+pub(super) struct Asking<'i> {
+    negentropy: Negentropy<'i, NegentropyStorageVector>,
+    /// Only here.
+    pub(super) ours: Vec<Name>,
+    /// Only there.
+    pub(super) theirs: Vec<Name>,
+}
+
+impl<'i> Asking<'i> {
+    /// Begins, with the first message.
+    pub(super) fn begin(items: &'i Items) -> Result<(Self, Vec<u8>), SyncError> {
+        let mut negentropy = Negentropy::borrowed(&items.0, MESSAGE_BYTES_MAX).map_err(refused)?;
+        let message = negentropy.initiate().map_err(refused)?;
+        Ok((Self { negentropy, ours: Vec::new(), theirs: Vec::new() }, message))
+    }
+
+    /// Takes an answer in; the next message, or none once the difference is known.
+    pub(super) fn take(&mut self, answer: &[u8]) -> Result<Option<Vec<u8>>, SyncError> {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let next = self.negentropy.reconcile_with_ids(answer, &mut ours, &mut theirs).map_err(refused)?;
+        self.ours.extend(ours.iter().map(name_in));
+        self.theirs.extend(theirs.iter().map(name_in));
+        Ok(next)
+    }
+}
+
+fn id_of((key, hash): Name) -> Id {
+    let mut id = [0; 32];
+    for (to, from) in id.iter_mut().zip(key.into_iter().chain(hash)) {
+        *to = from;
+    }
+    Id::from_byte_array(id)
+}
+
+fn name_in(id: &Id) -> Name {
+    let (mut key, mut hash) = ([0; 16], [0; 16]);
+    for (to, from) in key.iter_mut().chain(&mut hash).zip(id.to_bytes()) {
+        *to = from;
+    }
+    (EventKey(key).0, hash)
+}
+
+fn refused(_: negentropy::Error) -> SyncError {
+    SyncError::Frame(FrameError::Form("the message of the set reconciliation is not understood"))
+}

@@ -1,0 +1,318 @@
+//! One Root as a peer meets it: answers to its questions, and the way in of what it sends.
+//!
+//! Everything here is a plain call on the tables that runs to its end: no waiting, no connection. Whoever dials goes
+//! through `round.rs`, which asks the questions that [`Replica::answer`] answers.
+
+use super::asked::Asked;
+use super::error::SyncError;
+use super::frame::{self, Ask, Question, Tell, Told};
+use super::page::{Page, Wanted};
+use super::reconcile::Items;
+use super::state::{Digest, Span, State, lacking};
+use crate::core::clock::Clock;
+use crate::core::event::{EventKey, Origin, Seq, ValidTime, ValueHash};
+use crate::core::gset::{self, Candidate, Incoming, Merged};
+use crate::core::knowledge::Knowledge;
+use crate::core::limits::{ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_PAGE_BYTES};
+use crate::core::rule::{self, Rule};
+use crate::core::tables::{Fork, Result as TableResult, TablesMut};
+use crate::store::Store;
+use crate::wall::Wall;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// A source of new Origins: random, never the same twice.
+pub type Mint = Box<dyn Fn() -> Origin + Send + Sync>;
+
+/// A Root's tables with what an exchange needs beside them.
+pub struct Replica {
+    store: Arc<dyn Store>,
+    clock: Arc<Mutex<Clock>>,
+    wall: Arc<dyn Wall>,
+    mint: Mint,
+    asked: Mutex<Asked>,
+    items: Mutex<Option<(Digest, Arc<Items>)>>,
+    commits: watch::Sender<u64>,
+}
+
+/// What became of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// Events that are new here.
+    pub events: u64,
+    /// Dots that are new here.
+    pub dots: u64,
+    /// Events that were sent whole although they were known.
+    pub repeated: u64,
+    /// A row was an alias of a value that is not here: the rest of the page was dropped and is wanted whole.
+    pub whole: bool,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    /// The tables of `store` as a replica.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<Mutex<Clock>>, wall: Arc<dyn Wall>, mint: Mint) -> Self {
+        let (commits, _) = watch::channel(0);
+        Self { store, clock, wall, mint, asked: Mutex::default(), items: Mutex::default(), commits }
+    }
+
+    /// Its tables.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Counts up with every commit that somebody tells of.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    /// Tells that something was committed.
+    pub fn committed(&self) {
+        self.commits.send_modify(|commits| *commits += 1);
+    }
+
+    /// What it holds.
+    pub fn state(&self) -> TableResult<State> {
+        State::of(self.store.read()?.as_ref())
+    }
+
+    /// The wall clock in milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.wall.now().millis().cast_unsigned()
+    }
+
+    /// The answer to a question, except that to `Watch` there is none while nothing is new.
+    pub fn answer(&self, ask: &Ask) -> Result<Vec<u8>, SyncError> {
+        let tell = match &ask.question {
+            Question::Greet { digest } => self.greeted(digest)?,
+            Question::Meet { state } => self.met(state)?,
+            Question::Pull { known, want, whole, bytes_max } => {
+                let wanted = Wanted {
+                    spans: want,
+                    known: &frame::knowledge(known),
+                    whole: *whole,
+                    bytes_max: (*bytes_max as usize).min(SYNC_PAGE_BYTES),
+                };
+                Tell::Page { page: self.page(wanted)?.encode() }
+            }
+            Question::Offer { known } => {
+                let mine = self.store.read()?.head()?.knowledge.clone();
+                let want = self.lend(ask.link, lacking(&mine, &frame::knowledge(known)));
+                Tell::Want { known: frame::lasts(&mine), want, whole: false }
+            }
+            Question::Push { page } => {
+                let taken = self.take(&Page::decode(page)?, false)?;
+                let known = frame::lasts(&self.store.read()?.head()?.knowledge);
+                Tell::Took { known, whole: taken.whole }
+            }
+            Question::Watch { digest, current, last, .. } => self
+                .news(digest, Origin(*current), Seq(*last))?
+                .unwrap_or(Tell::Same { now_ms: self.now_ms() }),
+            Question::Reconcile { message } => Tell::Reconciled { message: self.items()?.answer(message)? },
+            Question::Fetch { names } => Tell::Bundle { bundle: frame::encode_bundle(&self.told(names)?) },
+            Question::Heal { bundle } => {
+                Tell::Healed { admitted: self.readmit(&frame::decode_bundle(bundle)?)? }
+            }
+        };
+        Ok(tell.encode())
+    }
+
+    /// Whether the answer to `ask` should wait for a commit: it is a `Watch`, and nothing is new.
+    pub fn is_quiet(&self, ask: &Ask) -> Result<bool, SyncError> {
+        let Question::Watch { digest, current, last, .. } = &ask.question else { return Ok(false) };
+        Ok(self.news(digest, Origin(*current), Seq(*last))?.is_none())
+    }
+
+    /// Whether a Root without files must be made for this question.
+    pub fn needs_files(ask: &Ask) -> bool {
+        matches!(ask.question, Question::Push { .. } | Question::Heal { .. })
+    }
+
+    fn greeted(&self, digest: &Digest) -> Result<Tell, SyncError> {
+        let state = self.state()?;
+        let now_ms = self.now_ms();
+        let is_same = state.digest() == *digest;
+        Ok(if is_same { Tell::Same { now_ms } } else { Tell::State { state, forked: Vec::new(), now_ms } })
+    }
+
+    fn met(&self, theirs: &State) -> Result<Tell, SyncError> {
+        let tables = self.store.read()?;
+        let state = State::of(tables.as_ref())?;
+        let differing = theirs.differing(tables.as_ref())?;
+        let forked =
+            differing.into_iter().map(|(origin, ours, _)| (origin.0, ours.0.to_be_bytes())).collect();
+        Ok(Tell::State { state, forked, now_ms: self.now_ms() })
+    }
+
+    fn news(&self, digest: &Digest, current: Origin, last: Seq) -> Result<Option<Tell>, SyncError> {
+        let tables = self.store.read()?;
+        let now = State::of(tables.as_ref())?.digest();
+        if now == *digest {
+            return Ok(None);
+        }
+        let head = tables.head()?;
+        let latest = head.knowledge.get(current);
+        let is_live =
+            current == head.origin && (1..=SYNC_LIVE_DOTS_MAX).contains(&latest.0.saturating_sub(last.0));
+        let spans = [Span { origin: current.0, first: last.0 + 1, last: latest.0 }];
+        let wanted =
+            Wanted { spans: &spans, known: &Knowledge::new(), whole: false, bytes_max: SYNC_PAGE_BYTES };
+        let page =
+            if is_live { Some(Page::collect(tables.as_ref(), wanted, self.stamp())?.encode()) } else { None };
+        Ok(Some(Tell::News { digest: now, page }))
+    }
+
+    /// The next page of what is wanted.
+    pub(super) fn page(&self, wanted: Wanted<'_>) -> Result<Page, SyncError> {
+        Ok(Page::collect(self.store.read()?.as_ref(), wanted, self.stamp())?)
+    }
+
+    /// What of `spans` may be asked for on `link`.
+    pub(super) fn lend(&self, link: u64, spans: Vec<Span>) -> Vec<Span> {
+        lock(&self.asked).lend(link, self.now_ms(), spans)
+    }
+
+    /// `link` asks for nothing any more.
+    pub(super) fn release(&self, link: u64) {
+        lock(&self.asked).release(link);
+    }
+
+    /// Takes a page in, in one transaction, up to the first row that cannot be taken. `pulled`: we asked a configured
+    /// peer for it. A dot of our own Origin in it that we do not hold means that our tables were rolled back; the next
+    /// admission then begins a new Origin.
+    pub(super) fn take(&self, page: &Page, pulled: bool) -> Result<Taken, SyncError> {
+        let (now_ms, mut taken, mut refused) = (self.now_ms(), Taken::default(), None);
+        self.store.commit(&mut |tables| {
+            (taken, refused) = (Taken::default(), None);
+            for incoming in page.rows() {
+                if is_one_too_many(tables, incoming.dot.origin)? {
+                    refused = Some(incoming.dot.origin);
+                    break;
+                }
+                let is_ours = pulled && incoming.dot.origin == tables.head()?.origin;
+                let merged = gset::merge(tables, incoming, now_ms)?;
+                if !taken.count(merged, incoming) {
+                    break;
+                }
+                let is_new = !matches!(merged, Merged::Known);
+                if is_ours && is_new && tables.head()?.next_origin.is_none() && rule::holds(Rule::Minting) {
+                    tables.put_next_origin((self.mint)())?;
+                }
+            }
+            Ok(())
+        })?;
+        self.observe(page.clock);
+        if taken.dots > 0 {
+            self.committed();
+        }
+        match refused {
+            Some(origin) => Err(SyncError::TooManyOrigins { origin, origins_max: ORIGINS_MAX }),
+            None => Ok(taken),
+        }
+    }
+
+    /// The events of these names, as far as they are here.
+    pub(super) fn told(&self, names: &[frame::Name]) -> Result<Vec<Told>, SyncError> {
+        let tables = self.store.read()?;
+        let mut told = Vec::with_capacity(names.len());
+        for (key, hash) in names {
+            if let Some(event) = tables.find(EventKey(*key), ValueHash(*hash))? {
+                told.push(Told::new(&event));
+            }
+        }
+        Ok(told)
+    }
+
+    /// Admits anew what of these events is not here although its dots are; how many.
+    pub(super) fn readmit(&self, told: &[Told]) -> Result<u64, SyncError> {
+        let (now_ms, mut admitted) = (self.now_ms(), 0);
+        self.store.commit(&mut |tables| {
+            admitted = 0;
+            for event in told {
+                let candidate = Candidate::new(event.key(), event.value());
+                admitted += u64::from(gset::readmit(tables, candidate, &event.dots(), now_ms)?.is_some());
+            }
+            Ok(())
+        })?;
+        if admitted > 0 {
+            self.committed();
+        }
+        Ok(admitted)
+    }
+
+    /// Lets the next admission begin a new Origin, because the present one is forked.
+    pub(super) fn leave_origin(&self) -> Result<(), SyncError> {
+        if !rule::holds(Rule::Minting) {
+            return Ok(());
+        }
+        Ok(self.store.commit(&mut |tables| {
+            if tables.head()?.next_origin.is_none() { tables.put_next_origin((self.mint)()) } else { Ok(()) }
+        })?)
+    }
+
+    /// Remembers that these forks are healed.
+    pub(super) fn remember(&self, forks: &[Fork]) -> Result<(), SyncError> {
+        Ok(self.store.commit(&mut |tables| forks.iter().try_for_each(|fork| tables.put_healed(*fork)))?)
+    }
+
+    /// The names of all values; kept until something else is held.
+    pub(super) fn items(&self) -> Result<Arc<Items>, SyncError> {
+        let tables = self.store.read()?;
+        let digest = State::of(tables.as_ref())?.digest();
+        let mut kept = lock(&self.items);
+        if let Some((of, items)) = kept.as_ref()
+            && *of == digest
+        {
+            return Ok(Arc::clone(items));
+        }
+        let items = Arc::new(Items::of(tables.as_ref())?);
+        *kept = Some((digest, Arc::clone(&items)));
+        Ok(items)
+    }
+
+    fn stamp(&self) -> ValidTime {
+        lock(&self.clock).max()
+    }
+
+    /// Our stamps follow those of whom we hear from, unless they are far ahead.
+    fn observe(&self, stamp: ValidTime) {
+        if !lock(&self.clock).observe(stamp, self.wall.now()) {
+            metrics::counter!("laterbase_sync_clock_ahead_total").increment(1);
+        }
+    }
+}
+
+impl Taken {
+    /// Counts a row; false if the page ends here.
+    fn count(&mut self, merged: Merged, incoming: Incoming<'_>) -> bool {
+        let is_whole = matches!(incoming.body, gset::Body::Whole(_));
+        match merged {
+            Merged::New | Merged::Loser => {
+                self.events += 1;
+                self.dots += 1;
+            }
+            Merged::Alias => {
+                self.dots += 1;
+                self.repeated += u64::from(is_whole);
+            }
+            Merged::Known => self.repeated += u64::from(is_whole),
+            Merged::NeedsWhole => self.whole = true,
+            Merged::Gap => {}
+        }
+        !matches!(merged, Merged::NeedsWhole | Merged::Gap)
+    }
+}
+
+fn is_one_too_many(tables: &dyn TablesMut, origin: Origin) -> TableResult<bool> {
+    let head = tables.head()?;
+    Ok(head.knowledge.origins() >= ORIGINS_MAX && head.knowledge.get(origin).0 == 0)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

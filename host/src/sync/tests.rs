@@ -1,0 +1,165 @@
+//! Two or three replicas in memory, talking without a network in between.
+
+use super::*;
+use crate::core::clock::Clock;
+use crate::core::event::{EventKey, Origin, ValidTime, Value};
+use crate::core::gset::{self, Candidate, Look};
+use crate::core::rule::{self, Rule};
+use crate::core::tables::Tables;
+use crate::store::{MemoryStore, Store};
+use crate::wall::Wall;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A wall clock that stands still.
+#[derive(Debug)]
+pub(super) struct Still;
+
+impl Wall for Still {
+    fn now(&self) -> ValidTime {
+        ValidTime::from_millis(1_800_000_000_000).expect("within NTP64")
+    }
+}
+
+/// A replica over these tables; new Origins count up from `mint`.
+pub(super) fn replica_over(store: Arc<dyn Store>, mint: u64) -> Replica {
+    let (clock, _) = Clock::new(ValidTime::default(), Still.now());
+    let next = AtomicU64::new(mint);
+    let mint = Box::new(move || Origin(next.fetch_add(1, Ordering::Relaxed).to_be_bytes()));
+    Replica::new(store, Arc::new(Mutex::new(clock)), Arc::new(Still), mint)
+}
+
+fn replica(number: u64) -> Replica {
+    replica_over(Arc::new(MemoryStore::new(Origin(number.to_be_bytes()))), number << 32)
+}
+
+fn key(number: u64) -> EventKey {
+    EventKey::new(ValidTime(number << 32), [7; 8])
+}
+
+/// Admits what a client posts; false if it is a duplicate.
+fn post(replica: &Replica, number: u64, data: &str) -> bool {
+    let candidate = Candidate::new(key(number), Value { type_number: 1, version: 1, data: data.as_bytes() });
+    let mut is_new = false;
+    let written = replica.store().commit(&mut |tables| {
+        is_new = gset::look(tables, candidate, false)? == Look::New;
+        if is_new { gset::admit(tables, candidate, 0).map(drop) } else { Ok(()) }
+    });
+    written.expect("the commit");
+    is_new
+}
+
+/// Every value, winner or loser, in feed order.
+fn values(replica: &Replica) -> Vec<(EventKey, bool, Vec<u8>)> {
+    let mut values = Vec::new();
+    let tables = replica.store().read().expect("a reader");
+    let walked = tables.walk(None, &mut |event| {
+        values.push((event.key, event.clash, event.value.data.to_vec()));
+        ControlFlow::Continue(())
+    });
+    walked.expect("the walk");
+    values
+}
+
+/// The peer itself in the place of a network; counts frames and bytes.
+struct Direct<'r> {
+    peer: &'r Replica,
+    frames: usize,
+    bytes: usize,
+}
+
+impl Exchange for Direct<'_> {
+    async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
+        let question = Ask::decode(&ask).expect("our own frame");
+        let answer = self.peer.answer(&question).expect("an answer");
+        self.frames += 1;
+        self.bytes += ask.len() + answer.len();
+        Ok(answer)
+    }
+}
+
+/// Rounds from `one` to `other` until they say that both hold the same; the last round's (frames, bytes).
+fn meet(one: &Replica, other: &Replica) -> (usize, usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut link = Link::new(1);
+    for _ in 0..10 {
+        let mut peer = Direct { peer: other, frames: 0, bytes: 0 };
+        let outcome = runtime.block_on(round(one, &mut peer, &mut link, true)).expect("a round");
+        if outcome == Outcome::Same {
+            return (peer.frames, peer.bytes);
+        }
+    }
+    panic!("ten rounds and no end");
+}
+
+/// Both directions, aliases and clash losers; afterwards one small exchange says that nothing is new.
+#[test]
+fn two_replicas_come_to_know_the_same() {
+    let (depot, truck) = (replica(1), replica(2));
+    for number in 0..300 {
+        assert!(post(&depot, number, &format!("depot {number}")));
+        assert!(post(&truck, number + 200, &format!("truck {number}")));
+    }
+    post(&depot, 1000, "the same at both");
+    post(&truck, 1000, "the same at both");
+    meet(&depot, &truck);
+    assert_eq!(values(&depot), values(&truck));
+    assert_eq!(values(&depot).iter().filter(|(_, clash, _)| *clash).count(), 100);
+    assert_eq!(depot.state().expect("a state").digest(), truck.state().expect("a state").digest());
+    let (frames, bytes) = meet(&depot, &truck);
+    assert_eq!(frames, 1);
+    assert!(bytes <= 200, "{bytes} bytes to say that nothing is new");
+}
+
+/// A copy of the tables goes on under the same Origin without anybody noticing: the sums tell, and nothing is lost.
+#[test]
+fn a_fork_is_found_and_healed() {
+    let scene = || {
+        let original = replica(1);
+        for number in 0..5 {
+            post(&original, number, "before");
+        }
+        let copy = replica(1);
+        for number in 0..5 {
+            post(&copy, number, "before");
+        }
+        post(&original, 10, "here");
+        post(&original, 11, "here, too");
+        post(&copy, 20, "there");
+        (original, copy)
+    };
+    let (original, copy) = scene();
+    meet(&original, &copy);
+    assert_eq!(values(&original), values(&copy));
+    assert_eq!(values(&original).len(), 8);
+    let third = replica(3);
+    meet(&third, &copy);
+    meet(&third, &original);
+    assert_eq!(values(&third), values(&original));
+    rule::without(Some(Rule::ForkRepair), || {
+        let (original, copy) = scene();
+        meet(&original, &copy);
+        assert_ne!(values(&original), values(&copy), "without the repair the two stay apart");
+    });
+}
+
+/// A peer knows dots of our own Origin that we lost: they come back, and the next admission begins a new Origin.
+#[test]
+fn our_own_lost_events_come_back() {
+    let (ours, peer) = (replica(1), replica(2));
+    for number in 0..9 {
+        post(&ours, number, "kept elsewhere");
+    }
+    meet(&ours, &peer);
+    let restored = replica(1);
+    post(&restored, 0, "kept elsewhere");
+    meet(&restored, &peer);
+    assert_eq!(values(&restored).len(), 9);
+    post(&restored, 50, "after the roll-back");
+    let head = restored.store().read().expect("a reader").head().expect("the head");
+    assert_ne!(head.origin, Origin(1_u64.to_be_bytes()));
+    assert_eq!(head.knowledge.get(Origin(1_u64.to_be_bytes())).0, 9);
+    meet(&restored, &peer);
+    assert_eq!(values(&restored), values(&peer));
+}

@@ -5,7 +5,6 @@ use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, ValidTime, Value};
 use crate::core::gset::{self, Candidate, Look};
 use crate::core::rule::{self, Rule};
-use crate::core::tables::Tables;
 use crate::store::{MemoryStore, Store};
 use crate::wall::Wall;
 use std::ops::ControlFlow;

@@ -20,12 +20,22 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sync", &["core", "problem", "wall", "store"]),
     ("views", &["core", "problem", "store", "plugin"]),
     ("config", &["core"]),
-    ("root", &["core", "problem", "wall", "store", "plugin", "admit", "feed", "views"]),
-    ("host", &["core", "problem", "wall", "store", "plugin", "admit", "views", "config", "root"]),
+    ("root", &["core", "problem", "wall", "store", "plugin", "admit", "feed", "sync", "views"]),
+    ("peers", &["core", "problem", "sync"]),
+    (
+        "host",
+        &["core", "problem", "wall", "store", "plugin", "admit", "sync", "views", "config", "root", "peers"],
+    ),
     ("http", &["core", "problem", "admit"]),
     ("metering", &[]),
-    ("service", &["core", "problem", "plugin", "admit", "feed", "views", "root", "host", "http", "metering"]),
-    ("cli", &["core", "problem", "wall", "plugin", "config", "host"]),
+    (
+        "service",
+        &[
+            "core", "problem", "plugin", "admit", "feed", "sync", "views", "root", "peers", "host", "http",
+            "metering",
+        ],
+    ),
+    ("cli", &["core", "problem", "wall", "plugin", "config", "peers", "host"]),
 ];
 
 /// The only files in which unsafe code may stand.

@@ -5,6 +5,10 @@
 //! listen = "127.0.0.1:4000"
 //! plugins = ["./plugins"]
 //!
+//! [peers]
+//! all = ["http://depot.example:4000"]       # every root
+//! roots.tally = ["http://10.0.0.7:4000"]    # only this one
+//!
 //! [http]
 //! origins = ["https://app.example"]
 //!
@@ -36,6 +40,8 @@ pub struct Config {
     pub insecure: bool,
     /// What concerns HTTP.
     pub http: HttpConfig,
+    /// The replicas to dial.
+    pub peers: PeersConfig,
     /// Every maximum that can be set.
     pub limits: LimitsConfig,
     /// Per plugin, by its declared name.
@@ -48,6 +54,16 @@ pub struct Config {
 pub struct HttpConfig {
     /// Origins of web pages that may read answers (CORS); none by default.
     pub origins: Vec<String>,
+}
+
+/// The replicas to dial.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeersConfig {
+    /// With these every root is kept equal.
+    pub all: Vec<String>,
+    /// With these only the root of this name.
+    pub roots: BTreeMap<String, Vec<String>>,
 }
 
 /// The maxima that an operator may set; what is absent keeps its default.

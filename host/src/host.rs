@@ -4,14 +4,17 @@
 //! ([`Host::builder`]), and gets the same server.
 
 use crate::admit::Desk;
-use crate::config::Config;
-use crate::core::limits::Limits;
+use crate::config::{Config, PeersConfig};
+use crate::core::event::ValidTime;
+use crate::core::limits::{Limits, ROOTS_FROM_PEERS_MAX};
+use crate::peers::{AddressError, PeerAddress, Peers, Roots};
 use crate::plugin::load_error::Cause;
 use crate::plugin::probe::Probe;
 use crate::plugin::{Catalog, LoadError, Registry, Reloaded, RootCatalog, registry};
 use crate::problem::{Code, Problem};
 use crate::root::Root;
 use crate::store::{DataLock, LockError};
+use crate::sync::Replica;
 use crate::views::Computes;
 use crate::wall::{SystemWall, Wall};
 use arc_swap::ArcSwap;
@@ -67,6 +70,9 @@ pub enum OpenError {
     /// A plugin folder cannot be read, or a plugin that is linked in cannot be used.
     #[error(transparent)]
     Plugin(#[from] LoadError),
+    /// The address of a peer is none.
+    #[error(transparent)]
+    Peer(#[from] AddressError),
 }
 
 /// Builds a [`Host`] in a program of one's own.
@@ -112,7 +118,18 @@ pub struct Host {
     registry: Registry,
     roots: ArcSwap<BTreeMap<String, Arc<Root>>>,
     config: Config,
+    peers: Vec<Peer>,
+    standing: Peers,
     _lock: DataLock,
+}
+
+/// A replica to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens.
+    pub address: PeerAddress,
+    /// Only these Roots; none: all.
+    pub roots: Option<Vec<String>>,
 }
 
 impl Host {
@@ -132,11 +149,14 @@ impl Host {
         std::fs::create_dir_all(&data).map_err(failed)?;
         let lock = DataLock::take(&data).map_err(OpenError::InUse)?;
         let limits = options.config.limits();
+        let peers = peers(&options.config.peers)?;
         let host = Self {
             desk: Desk { limits: Arc::new(limits.clone()), wall: Arc::clone(&options.wall) },
             registry: Registry::new(registry_options(options, &limits, !plugins.is_empty())),
             roots: ArcSwap::default(),
             config: options.config.clone(),
+            peers,
+            standing: Peers::default(),
             _lock: lock,
             data: data.clone(),
         };
@@ -202,6 +222,45 @@ impl Host {
             }
             roots
         });
+    }
+
+    /// The replicas to dial.
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// How it stands with them.
+    pub fn standing(&self) -> &Peers {
+        &self.standing
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> ValidTime {
+        self.desk.wall.now()
+    }
+
+    /// The Root `name` for a peer. One that nobody here knows is added if `needs_files`, within the limit; otherwise
+    /// it answers as an empty one and is forgotten.
+    pub fn root_for_peer(&self, name: &str, needs_files: bool) -> Result<Arc<Root>, Problem> {
+        if let Some(root) = self.roots.load().get(name) {
+            return Ok(Arc::clone(root));
+        }
+        if !needs_files {
+            return Ok(Arc::new(self.new_root(name)));
+        }
+        let catalog = self.registry.catalog();
+        let undeclared = self.roots.load().keys().filter(|root| catalog.root(root).is_none()).count();
+        if undeclared >= ROOTS_FROM_PEERS_MAX {
+            let detail =
+                format!("{name}: {ROOTS_FROM_PEERS_MAX} roots that no plugin here declares are enough");
+            return Err(Problem::new(Code::TooManyRoots, detail));
+        }
+        self.roots.rcu(|roots| {
+            let mut roots = BTreeMap::clone(roots);
+            roots.entry(name.to_owned()).or_insert_with(|| Arc::new(self.new_root(name)));
+            roots
+        });
+        self.root_for_peer(name, false)
     }
 
     /// Every maximum in force.
@@ -303,4 +362,34 @@ fn registry_options(options: &Options, limits: &Limits, linked: bool) -> registr
 fn program_hash() -> [u8; 32] {
     let program = std::env::current_exe().and_then(std::fs::read);
     program.map_or([0; 32], |bytes| *blake3::hash(&bytes).as_bytes())
+}
+
+/// Peers by what they are dialled for: one that is named for all Roots needs no further entry.
+fn peers(config: &PeersConfig) -> Result<Vec<Peer>, AddressError> {
+    let mut by_address: BTreeMap<PeerAddress, Option<Vec<String>>> = BTreeMap::new();
+    for (root, addresses) in &config.roots {
+        for address in addresses {
+            let roots = by_address.entry(address.parse()?).or_insert_with(|| Some(Vec::new()));
+            roots.get_or_insert_default().push(root.clone());
+        }
+    }
+    for address in &config.all {
+        by_address.insert(address.parse()?, None);
+    }
+    Ok(by_address.into_iter().map(|(address, roots)| Peer { address, roots }).collect())
+}
+
+impl Roots for Host {
+    fn stored(&self) -> Vec<String> {
+        let roots = self.roots.load();
+        roots.values().filter(|root| root.is_stored()).map(|root| root.name().to_owned()).collect()
+    }
+
+    fn replica(&self, root: &str) -> Result<Arc<Replica>, Problem> {
+        Ok(Arc::clone(&self.root_for_peer(root, true)?.open()?.replica))
+    }
+
+    fn now(&self) -> ValidTime {
+        Self::now(self)
+    }
 }

@@ -23,6 +23,8 @@ pub mod views;
 pub mod config;
 pub mod root;
 
+pub mod peers;
+
 pub mod http;
 
 pub mod host;

@@ -12,6 +12,7 @@ use crate::feed::{self, Page};
 use crate::plugin::catalog::RootCatalog;
 use crate::problem::{Code, Problem};
 use crate::store::{LmdbStore, MemoryStore, Store};
+use crate::sync::{Ask, Replica, SyncError};
 use crate::views::{Computes, Views};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub struct Opened {
     pub admission: Arc<Admission>,
     /// The way out.
     pub views: Arc<Views>,
+    /// The way to and from peers.
+    pub replica: Arc<Replica>,
 }
 
 impl Root {
@@ -97,15 +100,27 @@ impl Root {
         let plugins: Arc<dyn Computes> = self.offered.load_full() as _;
         views.adopt(&plugins);
         let waked = Arc::downgrade(&views);
-        let wake = Box::new(move |rested| {
+        let wake_views = move |rested| {
             if let Some(views) = waked.upgrade() {
                 views.wake(rested);
+            }
+        };
+        let merged = wake_views.clone();
+        let mint = Box::new(|| Origin(rand::random()));
+        let (clock, wall) = (Arc::clone(&self.clock), Arc::clone(&self.desk.wall));
+        let replica = Replica::new(Arc::clone(&store), clock, wall, mint).telling(move || merged(true));
+        let replica = Arc::new(replica);
+        let told = Arc::clone(&replica);
+        let wake = Box::new(move |rested| {
+            wake_views(rested);
+            if !rested {
+                told.committed();
             }
         });
         let clock = Arc::clone(&self.clock);
         let admission =
             Admission::start(&self.name, Arc::clone(&store), clock, &self.desk, wake).map_err(failed)?;
-        Ok(Opened { store, admission: Arc::new(admission), views })
+        Ok(Opened { store, admission: Arc::new(admission), views, replica })
     }
 
     /// Goes on from the stamps that were given before the restart.
@@ -140,6 +155,18 @@ impl Root {
             opened.store.commit(&mut keep).map_err(|fault| fault.problem())?;
         }
         Ok(page.into_json())
+    }
+
+    /// The answer to a peer's frame, except that a question for news is answered at once. A Root without files
+    /// answers as an empty one; they are made when a peer sends something. Blocks.
+    pub fn answer(&self, ask: &Ask) -> Result<Vec<u8>, SyncError> {
+        let opened = if Replica::needs_files(ask) { self.open().map(Some) } else { self.opened() };
+        if let Some(opened) = opened.map_err(SyncError::Closed)? {
+            return opened.replica.answer(ask);
+        }
+        let store = Arc::new(MemoryStore::new(Origin([0; 8])));
+        let (clock, wall) = (Arc::clone(&self.clock), Arc::clone(&self.desk.wall));
+        Replica::new(store, clock, wall, Box::new(|| Origin([0; 8]))).answer(ask)
     }
 
     /// True if the Root has files.

@@ -6,21 +6,28 @@
 use crate::admit;
 use crate::core::event::ValidTime;
 use crate::core::knowledge::vv_of;
+use crate::core::limits::SYNC_WAIT_MS_MAX;
 use crate::feed;
 use crate::host::Host;
 use crate::http::names::{PluginName, RootName, ViewName};
 use crate::http::service::{FeedQuery, Known, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::http::{BindError, Drained, Server, Settings};
+use crate::peers::{Dialler, Tcp};
 use crate::plugin::catalog::RootCatalog;
 use crate::plugin::registry::Reloaded;
 use crate::problem::{Code, Problem};
 use crate::root::Root;
+use crate::sync::{Ask, Replica, SyncError};
 use crate::views::{self, Bounds, Computes, PageQuery};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
 
 /// A host that has its address and does not answer yet.
 #[derive(Debug)]
@@ -35,9 +42,19 @@ impl Bound {
         self.server.address()
     }
 
-    /// Answers until `shutdown` ends, then lets requests in flight finish.
+    /// Answers, and dials the peers, until `shutdown` ends, then lets requests in flight finish.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
-        self.server.serve(Front(self.host), shutdown).await
+        let (stop, stopped) = watch::channel(false);
+        let dialling = dial(&self.host, &stopped);
+        let front = Front { host: self.host, stopped };
+        let told = async {
+            shutdown.await;
+            // Peers that wait for news are answered, so that the drain need not wait for them.
+            stop.send_replace(true);
+        };
+        let drained = self.server.serve(front, told).await;
+        drop(dialling);
+        drained
     }
 }
 
@@ -65,21 +82,86 @@ impl Host {
 
 /// A host as the routes see it.
 #[derive(Debug)]
-struct Front(Arc<Host>);
+struct Front {
+    host: Arc<Host>,
+    /// True once the server is told to stop.
+    stopped: watch::Receiver<bool>,
+}
+
+/// Dials all peers on a thread of their own: their work on the tables blocks.
+fn dial(host: &Arc<Host>, stopped: &watch::Receiver<bool>) -> Option<JoinHandle<()>> {
+    if host.peers().is_empty() {
+        return None;
+    }
+    let (host, stopped) = (Arc::clone(host), stopped.clone());
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::error!(%error, "peers are not dialled"),
+        };
+        let tasks = LocalSet::new();
+        for peer in host.peers() {
+            let dialler = Dialler {
+                peer: peer.address.clone(),
+                only: peer.roots.clone(),
+                roots: Arc::clone(&host),
+                status: host.standing().peer(&peer.address),
+                connect: Tcp,
+            };
+            drop(tasks.spawn_local(dialler.run(stopped.clone())));
+        }
+        runtime.block_on(tasks);
+    };
+    let thread = std::thread::Builder::new().name("laterbase-sync".to_owned());
+    match thread.spawn(work) {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            tracing::error!(%error, "peers are not dialled");
+            None
+        }
+    }
+}
+
+/// Waits until the Root holds something else than the peer knows, or the time is up.
+async fn news(root: &Arc<Root>, ask: &Arc<Ask>, mut stopped: watch::Receiver<bool>) -> Result<(), Problem> {
+    let wait = Duration::from_millis(ask.wait_ms().min(SYNC_WAIT_MS_MAX).into());
+    let mut until = pin!(tokio::time::sleep(wait));
+    let Some(opened) = root.opened()? else {
+        tokio::select! {
+            () = until => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+        return Ok(());
+    };
+    let mut commits = opened.replica.commits();
+    loop {
+        commits.mark_unchanged();
+        let (replica, asked) = (Arc::clone(&opened.replica), Arc::clone(ask));
+        if !blocking(move || replica.is_quiet(&asked).map_err(|fault| fault.problem())).await? {
+            return Ok(());
+        }
+        tokio::select! {
+            changed = commits.changed() => if changed.is_err() { return Ok(()) },
+            () = &mut until => return Ok(()),
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+        }
+    }
+}
 
 impl Service for Front {
     async fn admit(&self, root: RootName, request: admit::Request) -> Result<admit::Answer, Problem> {
-        let (root, catalog) = self.0.root(root.as_str())?;
+        let (root, catalog) = self.host.root(root.as_str())?;
         root.admit(&catalog, request).await
     }
 
     async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {
-        let (root, catalog) = self.0.root(root.as_str())?;
+        let (root, catalog) = self.host.root(root.as_str())?;
         let query = feed::Query {
             vv: query.vv,
             cursor: query.cursor,
-            limit: query.limit.unwrap_or(self.0.limits().page_events_default),
-            max_bytes: query.max_bytes.unwrap_or(self.0.limits().page_bytes_default),
+            limit: query.limit.unwrap_or(self.host.limits().page_events_default),
+            max_bytes: query.max_bytes.unwrap_or(self.host.limits().page_bytes_default),
             from: query.from,
             to: query.to,
             types: query.type_.into_iter().collect(),
@@ -88,17 +170,17 @@ impl Service for Front {
     }
 
     async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {
-        let (root, catalog) = self.0.root(root.as_str())?;
+        let (root, catalog) = self.host.root(root.as_str())?;
         blocking(move || answer(&root, &catalog, view.as_str(), query)).await
     }
 
     async fn root_info(&self, root: RootName) -> Result<Bytes, Problem> {
-        let (root, catalog) = self.0.root(root.as_str())?;
+        let (root, catalog) = self.host.root(root.as_str())?;
         blocking(move || info(&root, &catalog).map(|info| info.to_string().into())).await
     }
 
     async fn roots(&self) -> Result<Bytes, Problem> {
-        let roots = self.0.roots();
+        let roots = self.host.roots();
         let summaries = roots.iter().map(|(root, catalog)| {
             let plugins: Vec<&str> =
                 catalog.instances().iter().map(|instance| instance.identity().plugin.as_str()).collect();
@@ -108,15 +190,16 @@ impl Service for Front {
     }
 
     async fn plugins(&self) -> Result<Bytes, Problem> {
-        let status = self.0.registry().status();
-        let loaded = self.0.registry().generations_loaded();
-        let body = json!({"plugins": status, "generations_loaded": loaded, "generations_max": self.0.limits().generations_max});
+        let status = self.host.registry().status();
+        let loaded = self.host.registry().generations_loaded();
+        let body = json!({"plugins": status, "generations_loaded": loaded, "generations_max": self.host.limits().generations_max});
         Ok(body.to_string().into())
     }
 
     async fn reload(&self, plugin: PluginName, wait: bool) -> Result<ReloadAnswer, Problem> {
-        let (host, name) = (Arc::clone(&self.0), plugin.as_str().to_owned());
-        if !self.0.registry().status().iter().any(|status| status.name.as_deref() == Some(plugin.as_str())) {
+        let (host, name) = (Arc::clone(&self.host), plugin.as_str().to_owned());
+        if !self.host.registry().status().iter().any(|status| status.name.as_deref() == Some(plugin.as_str()))
+        {
             return Err(Problem::new(
                 Code::UnknownPlugin,
                 format!("no plugin {name:?} is loaded; see /_/plugins"),
@@ -131,11 +214,26 @@ impl Service for Front {
         Ok(ReloadAnswer { done: false, json })
     }
 
+    async fn sync(&self, root: RootName, frame: Bytes) -> Result<Bytes, Problem> {
+        let problem = |fault: &SyncError| fault.problem();
+        let ask = Arc::new(Ask::decode(&frame).map_err(|fault| problem(&fault.into()))?);
+        let root = self.host.root_for_peer(root.as_str(), Replica::needs_files(&ask))?;
+        if ask.wait_ms() > 0 {
+            news(&root, &ask, self.stopped.clone()).await?;
+        }
+        blocking(move || root.answer(&ask).map(Bytes::from).map_err(|fault| problem(&fault))).await
+    }
+
+    async fn peers(&self) -> Result<Bytes, Problem> {
+        Ok(self.host.standing().show(self.host.now()).to_string().into())
+    }
+
     async fn ready(&self) -> Result<Bytes, Problem> {
         Ok(json!({"status": "ready"}).to_string().into())
     }
 
     async fn metrics(&self) -> Result<Bytes, Problem> {
+        self.host.standing().measure(self.host.now());
         Ok(crate::metering::text().into())
     }
 }

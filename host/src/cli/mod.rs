@@ -57,6 +57,9 @@ struct ServeArguments {
     /// A folder of plugin libraries; may be repeated [default: the folder of this program].
     #[arg(long, value_name = "DIR")]
     plugins: Vec<PathBuf>,
+    /// Another replica to keep equal with, as http://HOST:PORT; may be repeated.
+    #[arg(long, value_name = "URL")]
+    peer: Vec<String>,
     /// A configuration file; flags win over it [default: ./laterbase.toml if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

@@ -3,6 +3,7 @@
 use super::{EXIT_CONFIG, EXIT_IN_USE, EXIT_USAGE, ServeArguments, fail};
 use crate::config::Config;
 use crate::host::{Host, OpenError, Options};
+use crate::peers::PeerAddress;
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -59,12 +60,17 @@ fn options(arguments: ServeArguments, config: &Config) -> Result<(Options, Socke
     let folders = if arguments.plugins.is_empty() { config.plugins.clone() } else { arguments.plugins };
     let program = std::env::current_exe().ok();
     let own_folder = program.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let mut config = config.clone();
+    for peer in arguments.peer {
+        peer.parse::<PeerAddress>().map_err(|fault| fault.to_string())?;
+        config.peers.all.push(peer);
+    }
     let options = Options {
         data: arguments.data.or_else(|| config.data.clone()).unwrap_or_else(|| PathBuf::from("data")),
         default_folder: own_folder.filter(|_| folders.is_empty()),
         folders,
         probe: program,
-        config: config.clone(),
+        config,
         ..Options::default()
     };
     Ok((options, listen))

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
+/// The media type of frames between replicas.
+const FRAME: &str = "application/vnd.laterbase.sync";
 /// The longest `Idempotency-Key`, in bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
@@ -105,12 +107,17 @@ async fn respond<S: Service>(
             let status = if answer.done { StatusCode::OK } else { StatusCode::ACCEPTED };
             Ok(reply::json(status, answer.json))
         }
+        Route::Sync(root) => {
+            query::none(asked)?;
+            post_frame(edge, root, &parts.headers, body).await
+        }
         route @ (Route::Root(_)
         | Route::Live
         | Route::Ready
         | Route::Metrics
         | Route::Roots
         | Route::Plugins
+        | Route::Peers
         | Route::OpenApi) => {
             query::none(asked)?;
             plain(edge, route).await
@@ -125,13 +132,14 @@ async fn plain<S: Service>(edge: &Edge<S>, route: Route) -> Result<Reply, Proble
         Route::Ready => edge.service.ready().await.map(ok),
         Route::Roots => edge.service.roots().await.map(ok),
         Route::Plugins => edge.service.plugins().await.map(ok),
+        Route::Peers => edge.service.peers().await.map(ok),
         Route::Metrics => {
             let text = edge.service.metrics().await?;
             Ok(reply::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
         }
         Route::OpenApi => Ok(ok(openapi::document())),
         Route::Live => Ok(ok(Bytes::from_static(br#"{"live":true}"#))),
-        Route::Events(_) | Route::Changes(_) | Route::View(..) | Route::Reload(_) => {
+        Route::Events(_) | Route::Changes(_) | Route::View(..) | Route::Reload(_) | Route::Sync(_) => {
             unreachable!("routes with parameters are answered by their own functions")
         }
     }
@@ -162,6 +170,22 @@ async fn post_events<S: Service>(
     };
     let answer = edge.service.admit(root, request).await?;
     Ok(reply::admitted(&answer, minimal))
+}
+
+/// A frame of another replica.
+async fn post_frame<S: Service>(
+    edge: &Edge<S>,
+    root: RootName,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Reply, Problem> {
+    if body::media_type(headers)?.as_deref() != Some(FRAME) {
+        let detail = format!("a frame of another replica has Content-Type: {FRAME}");
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    let received = body::receive(body, headers, &edge.settings, &edge.budget).await?;
+    let answer = edge.service.sync(root, received.bytes.clone()).await?;
+    Ok(reply::content(StatusCode::OK, FRAME, answer))
 }
 
 async fn post_changes<S: Service>(

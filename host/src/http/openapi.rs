@@ -99,6 +99,13 @@ const OPERATIONS: &[Operation] = &[
         ],
         ..read("/_/plugins/{name}/reload", "Load a plugin's file anew.")
     },
+    read("/_/peers", "How it stands with every peer: connected, to pull, to push, last error."),
+    Operation {
+        method: "post",
+        bodies: &["application/vnd.laterbase.sync"],
+        media_type: "application/vnd.laterbase.sync",
+        ..read("/_/sync/{root}", "A frame between replicas (FORMAT.md); for servers, not for clients.")
+    },
     read("/_/openapi.json", "This document."),
 ];
 

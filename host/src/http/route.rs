@@ -28,6 +28,10 @@ pub(super) enum Route {
     Plugins,
     /// `/_/plugins/{name}/reload`.
     Reload(PluginName),
+    /// `/_/peers`.
+    Peers,
+    /// `/_/sync/{root}`.
+    Sync(RootName),
     /// `/_/openapi.json`.
     OpenApi,
 }
@@ -95,6 +99,8 @@ impl Route {
             (Some("roots"), None, ..) => Ok(Self::Roots),
             (Some("plugins"), None, ..) => Ok(Self::Plugins),
             (Some("openapi.json"), None, ..) => Ok(Self::OpenApi),
+            (Some("peers"), None, ..) => Ok(Self::Peers),
+            (Some("sync"), Some(root), None, _) => Ok(Self::Sync(RootName::parse(root)?)),
             (Some("plugins"), Some(name), Some("reload"), None) => Ok(Self::Reload(PluginName::parse(name)?)),
             _ => Err(unknown("the routes under /_/ are listed in /_/openapi.json")),
         }
@@ -104,7 +110,7 @@ impl Route {
     pub(super) fn methods(&self) -> Methods {
         match self {
             Self::Events(_) => Methods::GetPost,
-            Self::Changes(_) | Self::Reload(_) => Methods::Post,
+            Self::Changes(_) | Self::Reload(_) | Self::Sync(_) => Methods::Post,
             Self::Root(_)
             | Self::View(..)
             | Self::Live
@@ -112,6 +118,7 @@ impl Route {
             | Self::Metrics
             | Self::Roots
             | Self::Plugins
+            | Self::Peers
             | Self::OpenApi => Methods::Get,
         }
     }
@@ -129,6 +136,8 @@ impl Route {
             Self::Roots => "/_/roots",
             Self::Plugins => "/_/plugins",
             Self::Reload(_) => "/_/plugins/{name}/reload",
+            Self::Peers => "/_/peers",
+            Self::Sync(_) => "/_/sync/{root}",
             Self::OpenApi => "/_/openapi.json",
         }
     }
@@ -161,6 +170,10 @@ mod tests {
             ("/_/plugins", "/_/plugins"),
             ("/_/plugins/tally/reload", "/_/plugins/{name}/reload"),
             ("/_/openapi.json", "/_/openapi.json"),
+            ("/_/peers", "/_/peers"),
+            ("/_/sync/tally", "/_/sync/{root}"),
+            ("/_/sync/..%2f", "bad_name"),
+            ("/_/sync", "unknown_route"),
             ("/", "bad_name"),
             ("", "bad_name"),
             ("*", "bad_name"),

@@ -117,6 +117,12 @@ pub trait Service: Send + Sync + 'static {
         wait: bool,
     ) -> impl Future<Output = Result<ReloadAnswer, Problem>> + Send;
 
+    /// The answer to another replica's frame about a root; may wait a while for news.
+    fn sync(&self, root: RootName, frame: Bytes) -> impl Future<Output = Result<Bytes, Problem>> + Send;
+
+    /// How it stands with every peer, as JSON.
+    fn peers(&self) -> impl Future<Output = Result<Bytes, Problem>> + Send;
+
     /// Whether requests can be served now; JSON that says so, or the reason. Not asked while the server drains.
     fn ready(&self) -> impl Future<Output = Result<Bytes, Problem>> + Send;
 

@@ -40,6 +40,9 @@ pub enum SyncError {
     /// The tables failed.
     #[error(transparent)]
     Tables(#[from] TableError),
+    /// The Root does not open.
+    #[error("{}", .0.detail)]
+    Closed(Problem),
     /// The Root knows as many Origins as it may.
     #[error("the Origin {origin} is one too many: a root knows at most {origins_max}")]
     TooManyOrigins {
@@ -107,6 +110,7 @@ impl SyncError {
             }
             Self::TooManyOrigins { .. } => Problem::new(Code::TooManyOrigins, self.to_string()),
             Self::Tables(fault) => fault.problem(),
+            Self::Closed(problem) => problem.clone(),
         }
     }
 }

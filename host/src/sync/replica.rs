@@ -33,6 +33,8 @@ pub struct Replica {
     asked: Mutex<Asked>,
     items: Mutex<Option<(Digest, Arc<Items>)>>,
     commits: watch::Sender<u64>,
+    /// Called after each commit of what a peer sent.
+    merged: Box<dyn Fn() + Send + Sync>,
 }
 
 /// What became of a page.
@@ -58,7 +60,15 @@ impl Replica {
     /// The tables of `store` as a replica.
     pub fn new(store: Arc<dyn Store>, clock: Arc<Mutex<Clock>>, wall: Arc<dyn Wall>, mint: Mint) -> Self {
         let (commits, _) = watch::channel(0);
-        Self { store, clock, wall, mint, asked: Mutex::default(), items: Mutex::default(), commits }
+        let (asked, items, merged) = (Mutex::default(), Mutex::default(), Box::new(|| ()));
+        Self { store, clock, wall, mint, asked, items, commits, merged }
+    }
+
+    /// The same, and `merged` is called after each commit of what a peer sent.
+    #[must_use]
+    pub fn telling(mut self, merged: impl Fn() + Send + Sync + 'static) -> Self {
+        self.merged = Box::new(merged);
+        self
     }
 
     /// Its tables.
@@ -208,6 +218,7 @@ impl Replica {
         })?;
         self.observe(page.clock);
         if taken.dots > 0 {
+            (self.merged)();
             self.committed();
         }
         match refused {
@@ -240,6 +251,7 @@ impl Replica {
             Ok(())
         })?;
         if admitted > 0 {
+            (self.merged)();
             self.committed();
         }
         Ok(admitted)

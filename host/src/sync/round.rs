@@ -115,7 +115,12 @@ impl Link {
             self.count(replica.take(&Page::decode(&page)?, true)?);
         }
         self.digest = digest;
-        Ok(replica.state()?.digest() != digest)
+        let ours = replica.state()?;
+        let is_same = ours.digest() == digest;
+        if is_same {
+            self.known = ours.knowledge();
+        }
+        Ok(!is_same)
     }
 
     fn count(&mut self, taken: Taken) {

@@ -96,6 +96,15 @@ impl Service for Arc<Fake> {
         Ok(ReloadAnswer { done: wait, json: Bytes::from_static(b"{}") })
     }
 
+    async fn sync(&self, root: RootName, frame: Bytes) -> Result<Bytes, Problem> {
+        self.note(format!("sync {root} {} bytes", frame.len()));
+        Ok(frame)
+    }
+
+    async fn peers(&self) -> Result<Bytes, Problem> {
+        Ok(Bytes::from_static(br#"{"peers":[]}"#))
+    }
+
     async fn ready(&self) -> Result<Bytes, Problem> {
         Ok(Bytes::from_static(br#"{"ready":true}"#))
     }

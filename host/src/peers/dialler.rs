@@ -1,0 +1,257 @@
+//! One peer, dialled for as long as the server runs.
+
+use super::address::PeerAddress;
+use super::client::{Client, Connect};
+use super::status::{PeerStatus, RootStatus};
+use crate::core::event::ValidTime;
+use crate::core::limits::SYNC_WAIT_MS_MAX;
+use crate::problem::Problem;
+use crate::sync::{Exchange, ExchangeError, Link, Outcome, Replica, SyncError, lacking, push_live, round};
+use rand::Rng;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// After a first failure; doubled after each further one.
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+/// The longest pause after a failure.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// How often the peer's Roots are looked at.
+const ROOTS_EVERY: Duration = Duration::from_secs(10);
+/// What others admitted is offered only after a pause of this length and up to as much again: by then the peer mostly
+/// has it from them.
+const RELAY_PAUSE: Duration = Duration::from_millis(60);
+
+/// The Roots of a host, as a dialler needs them.
+pub trait Roots: 'static {
+    /// The names of the Roots that have files.
+    fn stored(&self) -> Vec<String>;
+    /// The Root's replica; its files are made if there are none, within the limit for Roots that only peers have.
+    fn replica(&self, root: &str) -> Result<Arc<Replica>, Problem>;
+    /// The wall clock.
+    fn now(&self) -> ValidTime;
+}
+
+/// Dials one peer.
+#[derive(Debug)]
+pub struct Dialler<C, R> {
+    /// The peer.
+    pub peer: PeerAddress,
+    /// Only these Roots; none: all.
+    pub only: Option<Vec<String>>,
+    /// Our Roots.
+    pub roots: Arc<R>,
+    /// Where it is shown how it stands.
+    pub status: Arc<PeerStatus>,
+    /// Opens connections.
+    pub connect: C,
+}
+
+/// The list of a peer's Roots, as far as it matters.
+#[derive(Deserialize)]
+struct Listed {
+    roots: Vec<ListedRoot>,
+}
+
+#[derive(Deserialize)]
+struct ListedRoot {
+    root: String,
+    stored: bool,
+}
+
+impl<C: Connect, R: Roots> Dialler<C, R> {
+    /// Dials until `stop` says so. To be run on one thread: its tasks are not `Send`.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let this = Arc::new(self);
+        let mut tasks: BTreeMap<String, JoinHandle<()>> = BTreeMap::new();
+        let mut backoff = Backoff::new();
+        let mut client = Client::new(this.connect.clone(), this.peer.clone(), "", this.status.bytes());
+        loop {
+            let listed = this.listed(&mut client).await;
+            let reached = listed.as_ref().map(drop).map_err(ToString::to_string);
+            this.status.reached(reached, this.roots.now());
+            let pause = if listed.is_ok() { backoff.reset(ROOTS_EVERY) } else { backoff.next() };
+            for root in this.wanted(listed.unwrap_or_default()) {
+                let (dialler, name, stop) = (Arc::clone(&this), root.clone(), stop.clone());
+                let start = move || tokio::task::spawn_local(dialler.keep_up(name, stop));
+                tasks.entry(root).or_insert_with(start);
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stopped(&mut stop) => break,
+            }
+        }
+        for task in tasks.into_values() {
+            task.abort();
+        }
+    }
+
+    /// The Roots that the peer has files of.
+    async fn listed(&self, client: &mut Client<C>) -> Result<Vec<String>, ExchangeError> {
+        let answer = client.get("/_/roots").await?;
+        let listed: Listed = serde_json::from_slice(&answer)
+            .map_err(|error| ExchangeError::Connection(format!("this is no Laterbase: {error}")))?;
+        Ok(listed.roots.into_iter().filter(|root| root.stored).map(|root| root.root).collect())
+    }
+
+    fn wanted(&self, listed: Vec<String>) -> Vec<String> {
+        let mut wanted = self.roots.stored();
+        wanted.extend(listed);
+        wanted.retain(|root| self.only.as_ref().is_none_or(|only| only.contains(root)));
+        wanted
+    }
+
+    /// Keeps one Root and the peer's equal.
+    async fn keep_up(self: Arc<Self>, root: String, mut stop: watch::Receiver<bool>) {
+        let mut backoff = Backoff::new();
+        let mut link = Link::new(rand::random());
+        loop {
+            let error = tokio::select! {
+                ended = self.follow(&root, &mut link, &mut backoff) => ended,
+                () = stopped(&mut stop) => return,
+            };
+            let Err(error) = error;
+            tracing::debug!(peer = %self.peer, root, %error, "sync paused");
+            self.status.update(&root, |status| status.failed(self.roots.now(), error.to_string()));
+            tokio::select! {
+                () = sleep(backoff.next()) => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
+    }
+
+    /// Compares, then follows, until something fails.
+    async fn follow(
+        &self,
+        root: &str,
+        link: &mut Link,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, SyncError> {
+        let replica = self.roots.replica(root).map_err(|problem| {
+            let (status, code) = (problem.code.status(), problem.code.word().to_owned());
+            ExchangeError::Refused { status, code, detail: problem.detail }
+        })?;
+        let client = || Client::new(self.connect.clone(), self.peer.clone(), root, self.status.bytes());
+        let mut talk = client();
+        let mut listen = client().waiting(Duration::from_millis(SYNC_WAIT_MS_MAX.into()));
+        let mut commits = replica.commits();
+        let mut is_idle = true;
+        loop {
+            commits.mark_unchanged();
+            let outcome = round(&replica, &mut talk, link, is_idle).await?;
+            backoff.reset(Duration::ZERO);
+            self.show(root, &replica, link)?;
+            is_idle = false;
+            let ours = replica.store().read()?.head()?;
+            let is_settled = ours.knowledge == *link.known();
+            drop(ours);
+            if outcome == Outcome::Same || is_settled {
+                self.listen(root, &replica, (&mut talk, &mut listen), link, &mut commits).await?;
+            } else {
+                // Others are at it: let them finish.
+                sleep(relay_pause()).await;
+            }
+        }
+    }
+
+    /// Stays connected until only another round can tell what is different.
+    async fn listen(
+        &self,
+        root: &str,
+        replica: &Replica,
+        (talk, listen): (&mut Client<C>, &mut Client<C>),
+        link: &mut Link,
+        commits: &mut watch::Receiver<u64>,
+    ) -> Result<(), SyncError> {
+        loop {
+            let ask = link.watch(replica, SYNC_WAIT_MS_MAX)?.encode();
+            let mut heard = pin!(listen.exchange(ask));
+            let mut relay = None;
+            let answer = loop {
+                tokio::select! {
+                    answer = &mut heard => break answer?,
+                    Ok(()) = commits.changed() => {
+                        push_live(replica, talk, link).await?;
+                        self.show(root, replica, link)?;
+                        if is_lacking(replica, link)? && relay.is_none() {
+                            relay = Some(Instant::now() + relay_pause());
+                        }
+                    }
+                    () = until(relay) => {
+                        if is_lacking(replica, link)? {
+                            return Ok(());
+                        }
+                        relay = None;
+                    }
+                }
+            };
+            let needs_round = link.heard(replica, &answer)?;
+            self.show(root, replica, link)?;
+            if needs_round {
+                // Mostly the same news is on its way from whoever admitted it.
+                let _changed = timeout(relay_pause(), commits.changed()).await;
+                return Ok(());
+            }
+        }
+    }
+
+    fn show(&self, root: &str, replica: &Replica, link: &Link) -> Result<(), SyncError> {
+        let ours = replica.store().read()?.head()?;
+        let (to_pull, to_push) = (link.known().minus(&ours.knowledge), ours.knowledge.minus(link.known()));
+        let change =
+            |status: &mut RootStatus| status.succeeded(self.roots.now(), to_pull, to_push, link.moved);
+        self.status.update(root, change);
+        Ok(())
+    }
+}
+
+/// Whether the peer lacks something that we hold, as far as we know.
+fn is_lacking(replica: &Replica, link: &Link) -> Result<bool, SyncError> {
+    let ours = replica.store().read()?.head()?;
+    Ok(!lacking(link.known(), &ours.knowledge).is_empty())
+}
+
+/// Pauses that grow with each failure (full jitter between a half and the whole of them).
+#[derive(Debug)]
+struct Backoff(Duration);
+
+impl Backoff {
+    fn new() -> Self {
+        Self(BACKOFF_MIN)
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+        pause.mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+
+    /// Begins anew after a success; the pause to make instead.
+    fn reset(&mut self, pause: Duration) -> Duration {
+        self.0 = BACKOFF_MIN;
+        pause
+    }
+}
+
+fn relay_pause() -> Duration {
+    RELAY_PAUSE.mul_f64(rand::rng().random_range(1.0..2.0))
+}
+
+/// Ends at the instant, or never.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when the server is told to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone has stopped, too.
+    let _gone = stop.wait_for(|stop| *stop).await;
+}

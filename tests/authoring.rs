@@ -1,7 +1,7 @@
 //! The plugin author's way: a new plugin builds, passes its own test, loads and answers, without an edit; a new build
 //! moved over the old file takes over while the server runs.
 
-use laterbase_tests::{Client, Server, built, library, target, top};
+use laterbase_tests::{Client, Panics, Server, built, library, plugin_api, target, top, variant};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,27 +55,32 @@ fn move_over(from: &Path, onto: &Path) {
     fs::rename(&beside, onto).expect("moved");
 }
 
-/// Builds tally with `total` counting double: the next version of a plugin.
-fn doubled(scratch: &Path) -> PathBuf {
-    let folder = scratch.join("tally");
-    fs::create_dir_all(folder.join("src")).expect("made");
-    for file in fs::read_dir(top().join("plugins/tally/src")).expect("sources").flatten() {
-        let text = fs::read_to_string(file.path()).expect("UTF-8");
-        let text = text.replace("state.add(n);", "state.add(n.wrapping_mul(2));");
-        fs::write(folder.join("src").join(file.file_name()), text).expect("written");
-    }
-    let api = top().join("plugin-api");
+/// Tally with `total` counting double: the next version of a plugin.
+fn doubled() -> PathBuf {
     let manifest = format!(
         "[package]\nname = \"tally\"\nversion = \"0.2.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
          [dependencies]\nlaterbase-plugin = {{ path = \"{}\" }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
          [workspace]\n",
-        api.display()
+        plugin_api()
     );
-    fs::write(folder.join("Cargo.toml"), manifest).expect("written");
-    fs::copy(top().join("Cargo.lock"), folder.join("Cargo.lock")).expect("copied");
-    let into = target().join("authoring-tally");
-    cargo(&folder, &["build"], &into);
-    into.join("debug/libtally.so")
+    variant("tally", &top().join("plugins/tally"), Panics::Unwind, &|file, text| {
+        if file == Path::new("Cargo.toml") {
+            return manifest.clone();
+        }
+        text.replace("state.add(n);", "state.add(n.wrapping_mul(2));")
+    })
+}
+
+/// A server whose plugin is the library `build`, with 21 apples, and the file to be replaced.
+fn serving(build: &Path, scratch: &Path) -> (Server, PathBuf) {
+    let plugins = scratch.join("plugins");
+    fs::create_dir(&plugins).expect("made");
+    let live = plugins.join("libtally.so");
+    fs::copy(build, &live).expect("copied");
+    let server = Server::start(&["--plugins", plugins.to_str().expect("UTF-8")]).expect("a server");
+    let body = r#"{"type":"add","time":"2026-05-01T10:00:00Z","id":"1","data":{"item":"apples","n":21}}"#;
+    assert_eq!(server.post("/tally/e", body).expect("an answer").status, 201);
+    (server, live)
 }
 
 fn total(client: &mut Client) -> Option<i64> {
@@ -89,15 +94,8 @@ fn total(client: &mut Client) -> Option<i64> {
 #[test]
 fn a_plugin_is_replaced_under_load() {
     let scratch = tempfile::tempdir().expect("a folder");
-    let builds = [library("tally"), doubled(scratch.path())];
-    let plugins = scratch.path().join("plugins");
-    fs::create_dir(&plugins).expect("made");
-    let live = plugins.join("libtally.so");
-    fs::copy(&builds[0], &live).expect("copied");
-    let server = Server::start(&["--plugins", plugins.to_str().expect("UTF-8")]).expect("a server");
-    let body = r#"{"type":"add","time":"2026-05-01T10:00:00Z","id":"1","data":{"item":"apples","n":21}}"#;
-    assert_eq!(server.post("/tally/e", body).expect("an answer").status, 201);
-
+    let builds = [library("tally"), doubled()];
+    let (server, live) = serving(&builds[0], scratch.path());
     let asked = AtomicU64::new(0);
     std::thread::scope(|threads| {
         for _ in 0..4 {

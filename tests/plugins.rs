@@ -121,7 +121,11 @@ fn patched(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 
 /// The library of the fixture crate `name`.
 fn fixture(name: &str) -> Vec<u8> {
-    fs::read(laterbase_tests::fixture(name, Panics::Unwind)).expect("the library is built")
+    built_for(name, Panics::Unwind)
+}
+
+fn built_for(name: &str, panics: Panics) -> Vec<u8> {
+    fs::read(laterbase_tests::fixture(name, panics)).expect("the library is built")
 }
 
 fn code(result: Result<Reloaded, LoadError>) -> Code {
@@ -245,7 +249,8 @@ fn hostile_files_are_refused_by_name() {
         ("no section", patched(&sound, b"\0.laterbase\0", b"\0.letterbox\0"), Code::PluginNoSection),
         ("a bad section", patched(&sound, b"LATERBASE PLUGIN", b"LATERBASE PLAGIN"), Code::PluginBadSection),
         ("another abi", patched(&sound, abi.as_bytes(), b"abi=9\n"), Code::PluginWrongAbi),
-        ("panic=abort", patched(&sound, b"panic=unwind\n", b"panic=abort\n\n"), Code::PluginBadSection),
+        ("an empty line", patched(&sound, b"panic=unwind\n", b"panic=abort\n\n"), Code::PluginBadSection),
+        ("panic=abort", built_for("rival", Panics::Abort), Code::PluginPanicAbort),
         (
             "another entry",
             patched(&sound, b"entry=laterbase_plugin_tally", b"entry=laterbase_plugin_tilly"),

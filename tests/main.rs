@@ -4,6 +4,7 @@
 mod authoring;
 mod crash;
 mod epcis;
+mod failing;
 mod hostile;
 mod plugins;
 mod readme;

@@ -5,6 +5,7 @@ mod authoring;
 mod crash;
 mod epcis;
 mod failing;
+mod formats;
 mod hostile;
 mod plugins;
 mod readme;

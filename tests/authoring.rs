@@ -1,11 +1,14 @@
 //! The plugin author's way: a new plugin builds, passes its own test, loads and answers, without an edit; a new build
 //! moved over the old file takes over while the server runs.
 
-use laterbase_tests::{Client, Server, built, library, target, top};
+use laterbase_tests::{Client, Panics, Server, built, library, plugin_api, target, top, variant};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// More questions than are asked while a plugin is tried and loaded, however busy the machine is.
+const ASKED_MAX: u32 = 30_000;
 
 /// Runs cargo in `folder` with a target folder of its own, so that no build takes another's library for its own.
 fn cargo(folder: &Path, arguments: &[&str], into: &Path) {
@@ -55,27 +58,32 @@ fn move_over(from: &Path, onto: &Path) {
     fs::rename(&beside, onto).expect("moved");
 }
 
-/// Builds tally with `total` counting double: the next version of a plugin.
-fn doubled(scratch: &Path) -> PathBuf {
-    let folder = scratch.join("tally");
-    fs::create_dir_all(folder.join("src")).expect("made");
-    for file in fs::read_dir(top().join("plugins/tally/src")).expect("sources").flatten() {
-        let text = fs::read_to_string(file.path()).expect("UTF-8");
-        let text = text.replace("state.add(n);", "state.add(n.wrapping_mul(2));");
-        fs::write(folder.join("src").join(file.file_name()), text).expect("written");
-    }
-    let api = top().join("plugin-api");
+/// Tally with `total` counting double: the next version of a plugin.
+fn doubled() -> PathBuf {
     let manifest = format!(
         "[package]\nname = \"tally\"\nversion = \"0.2.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
          [dependencies]\nlaterbase-plugin = {{ path = \"{}\" }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
          [workspace]\n",
-        api.display()
+        plugin_api()
     );
-    fs::write(folder.join("Cargo.toml"), manifest).expect("written");
-    fs::copy(top().join("Cargo.lock"), folder.join("Cargo.lock")).expect("copied");
-    let into = target().join("authoring-tally");
-    cargo(&folder, &["build"], &into);
-    into.join("debug/libtally.so")
+    variant("tally", &top().join("plugins/tally"), Panics::Unwind, &|file, text| {
+        if file == Path::new("Cargo.toml") {
+            return manifest.clone();
+        }
+        text.replace("state.add(n);", "state.add(n.wrapping_mul(2));")
+    })
+}
+
+/// A server whose plugin is the library `build`, with 21 apples, and the file to be replaced.
+fn serving(build: &Path, scratch: &Path) -> (Server, PathBuf) {
+    let plugins = scratch.join("plugins");
+    fs::create_dir(&plugins).expect("made");
+    let live = plugins.join("libtally.so");
+    fs::copy(build, &live).expect("copied");
+    let server = Server::start(&["--plugins", plugins.to_str().expect("UTF-8")]).expect("a server");
+    let body = r#"{"type":"add","time":"2026-05-01T10:00:00Z","id":"1","data":{"item":"apples","n":21}}"#;
+    assert_eq!(server.post("/tally/e", body).expect("an answer").status, 201);
+    (server, live)
 }
 
 fn total(client: &mut Client) -> Option<i64> {
@@ -89,15 +97,8 @@ fn total(client: &mut Client) -> Option<i64> {
 #[test]
 fn a_plugin_is_replaced_under_load() {
     let scratch = tempfile::tempdir().expect("a folder");
-    let builds = [library("tally"), doubled(scratch.path())];
-    let plugins = scratch.path().join("plugins");
-    fs::create_dir(&plugins).expect("made");
-    let live = plugins.join("libtally.so");
-    fs::copy(&builds[0], &live).expect("copied");
-    let server = Server::start(&["--plugins", plugins.to_str().expect("UTF-8")]).expect("a server");
-    let body = r#"{"type":"add","time":"2026-05-01T10:00:00Z","id":"1","data":{"item":"apples","n":21}}"#;
-    assert_eq!(server.post("/tally/e", body).expect("an answer").status, 201);
-
+    let builds = [library("tally"), doubled()];
+    let (server, live) = serving(&builds[0], scratch.path());
     let asked = AtomicU64::new(0);
     std::thread::scope(|threads| {
         for _ in 0..4 {
@@ -137,4 +138,60 @@ fn a_plugin_is_replaced_under_load() {
     let plugins = server.get("/_/plugins").expect("an answer").json();
     assert_eq!(plugins["plugins"][0]["error"]["code"], "plugin_not_found");
     assert_eq!(total(&mut server.client().expect("a connection")), Some(21));
+}
+
+/// Asks for the plugins until one answer fits; a signal has no answer of its own.
+fn plugins_until(client: &mut Client, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    let mut plugins = serde_json::Value::Null;
+    for _ in 0..ASKED_MAX {
+        plugins = client.send("GET", "/_/plugins", &[], b"").expect("an answer").json()["plugins"].take();
+        if fits(&plugins) {
+            return plugins;
+        }
+    }
+    panic!("after {ASKED_MAX} questions still {plugins}");
+}
+
+// Goal: SIGHUP reads the folder again in a running server: a changed plugin answers as its next generation, a bad file
+// is named while the old one serves, a new file is loaded, and nothing is lost.
+// Method: change the folder, send the signal, ask until it shows; the answers between come from whole generations.
+#[test]
+fn a_signal_reads_the_folder_again() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let builds = [library("tally"), doubled()];
+    let (server, live) = serving(&builds[0], scratch.path());
+    let mut client = server.client().expect("a connection");
+    assert_eq!(total(&mut client), Some(21));
+
+    move_over(&builds[1], &live);
+    assert_eq!(total(&mut client), Some(21), "nobody said that the file has changed");
+    server.signal("HUP").expect("sent");
+    plugins_until(&mut client, |plugins| {
+        let expected = if plugins[0]["generation"] == 2 { [Some(42); 2] } else { [Some(21), Some(42)] };
+        assert!(expected.contains(&total(&mut server.client().expect("a connection"))));
+        plugins[0]["generation"] == 2 && plugins[0]["state"] == "serving"
+    });
+    assert_eq!(total(&mut client), Some(42));
+
+    let bad = scratch.path().join("bad");
+    fs::write(&bad, "text").expect("written");
+    move_over(&bad, &live);
+    server.signal("HUP").expect("sent");
+    let plugins = plugins_until(&mut client, |plugins| !plugins[0]["error"].is_null());
+    assert_eq!(
+        (&plugins[0]["generation"], &plugins[0]["error"]["code"]),
+        (&2.into(), &"plugin_not_elf".into())
+    );
+    assert_eq!(total(&mut client), Some(42));
+
+    move_over(&builds[0], &live);
+    move_over(&library("epcis"), &live.with_file_name("libepcis.so"));
+    server.signal("HUP").expect("sent");
+    let both = |plugins: &serde_json::Value| {
+        plugins.as_array().is_some_and(|all| all.len() == 2) && plugins[1]["generation"] == 3
+    };
+    let plugins = plugins_until(&mut client, both);
+    assert_eq!((&plugins[1]["name"], &plugins[1]["error"]), (&"tally".into(), &serde_json::Value::Null));
+    assert_eq!(total(&mut client), Some(21));
+    assert_eq!(server.get("/epcis").expect("an answer").status, 200);
 }

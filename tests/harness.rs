@@ -1,13 +1,17 @@
-//! What all suites share: the real binary in a folder of its own, a plain HTTP client, and the transcript runner.
+//! What all suites share: the real binary in a folder of its own, a plain HTTP client, the transcript runner, and
+//! plugins that are built for a test.
 
 #[path = "harness/client.rs"]
 mod client;
+#[path = "harness/fixture.rs"]
+mod fixture;
 #[path = "harness/server.rs"]
 mod server;
 #[path = "harness/transcript.rs"]
 mod transcript;
 
 pub use client::{Answer, Client, request};
+pub use fixture::{Panics, fixture, plugin_api, variant};
 pub use server::{Server, built, library, target};
 pub use transcript::{play, redact};
 

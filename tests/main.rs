@@ -4,6 +4,8 @@
 mod authoring;
 mod crash;
 mod epcis;
+mod failing;
+mod formats;
 mod hostile;
 mod plugins;
 mod readme;

@@ -11,15 +11,14 @@ use laterbase::plugin::{
     event_ref,
 };
 use laterbase::problem::Code;
-use laterbase_tests::{built, library, target, top};
+use laterbase_tests::{Panics, built, library};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const NOW: ValidTime = ValidTime(1 << 62);
@@ -120,33 +119,13 @@ fn patched(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The library of the fixture crate `name`, built offline from a copy with the workspace's own lock file.
+/// The library of the fixture crate `name`.
 fn fixture(name: &str) -> Vec<u8> {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILDING.lock().expect("no build panicked");
-    let source = top().join("tests/fixtures/plugins").join(name);
-    let folder = target().parent().expect("the target folder").join("fixtures");
-    let copy = folder.join("sources").join(name);
-    fs::create_dir_all(copy.join("src")).expect("a folder");
-    let manifest = fs::read_to_string(source.join("Cargo.toml")).expect("a manifest");
-    let api = top().join("plugin-api").display().to_string();
-    let manifest = manifest.replace("../../../../plugin-api", &api);
-    write_if_new(&copy.join("Cargo.toml"), manifest.as_bytes());
-    write_if_new(&copy.join("src/lib.rs"), &fs::read(source.join("src/lib.rs")).expect("a source"));
-    if !copy.join("Cargo.lock").exists() {
-        fs::copy(top().join("Cargo.lock"), copy.join("Cargo.lock")).expect("copied");
-    }
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet", "--offline", "--target-dir"]).arg(&folder).current_dir(&copy);
-    assert!(build.status().expect("cargo runs").success(), "the fixture {name} does not build");
-    fs::read(folder.join(format!("debug/lib{name}.so"))).expect("the library is built")
+    built_for(name, Panics::Unwind)
 }
 
-/// Leaves a file alone that holds `bytes` already, so that cargo sees no change.
-fn write_if_new(file: &Path, bytes: &[u8]) {
-    if fs::read(file).ok().as_deref() != Some(bytes) {
-        fs::write(file, bytes).expect("written");
-    }
+fn built_for(name: &str, panics: Panics) -> Vec<u8> {
+    fs::read(laterbase_tests::fixture(name, panics)).expect("the library is built")
 }
 
 fn code(result: Result<Reloaded, LoadError>) -> Code {
@@ -270,7 +249,8 @@ fn hostile_files_are_refused_by_name() {
         ("no section", patched(&sound, b"\0.laterbase\0", b"\0.letterbox\0"), Code::PluginNoSection),
         ("a bad section", patched(&sound, b"LATERBASE PLUGIN", b"LATERBASE PLAGIN"), Code::PluginBadSection),
         ("another abi", patched(&sound, abi.as_bytes(), b"abi=9\n"), Code::PluginWrongAbi),
-        ("panic=abort", patched(&sound, b"panic=unwind\n", b"panic=abort\n\n"), Code::PluginBadSection),
+        ("an empty line", patched(&sound, b"panic=unwind\n", b"panic=abort\n\n"), Code::PluginBadSection),
+        ("panic=abort", built_for("rival", Panics::Abort), Code::PluginPanicAbort),
         (
             "another entry",
             patched(&sound, b"entry=laterbase_plugin_tally", b"entry=laterbase_plugin_tilly"),

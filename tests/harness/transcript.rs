@@ -8,15 +8,21 @@
 //! {"type":"add","time":"2026-05-01T10:00:00Z","data":{"item":"apples","n":3}}
 //! --- let key = /events/0/key          a value of the last answer, used as {key} below
 //! --- GET /tally/total?key=apples
+//! --- let tag = etag                   a header of the last answer
 //! --- crash                            kill -9 and start again
+//! --- forget                           kill -9, delete the data and start again
 //! ```
-//! What differs from run to run (origins, checks, times of now) is replaced by its name.
+//! A body under `content-encoding: gzip` is written as text and sent packed. What differs from run to run (origins,
+//! checks, files, times of now) is replaced by its name.
 
 use super::client::{Answer, Client};
 use super::server::Server;
 use anyhow::{Context, Result};
+use flate2::Compression;
+use flate2::read::GzEncoder;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Read;
 
 /// Headers that a transcript shows.
 const SHOWN: &[&str] =
@@ -31,17 +37,17 @@ pub fn play(server: &mut Server, script: &str) -> Result<String> {
         if let Some(comment) = line.strip_prefix('#') {
             writeln!(out, "#{comment}")?;
         } else if let Some(binding) = line.strip_prefix("--- let ") {
-            let (name, pointer) = binding.split_once(" = ").context("--- let NAME = POINTER")?;
-            let answer: &Answer = last.as_ref().context("a request before `let`")?;
-            let json = answer.json();
-            let value =
-                json.pointer(pointer.trim()).with_context(|| format!("no {pointer} in {}", answer.text()))?;
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            values.insert(name.trim().to_owned(), text);
-        } else if line == "--- crash" {
+            let (name, place) = binding.split_once(" = ").context("--- let NAME = PLACE")?;
+            let answer = last.as_ref().context("a request before `let`")?;
+            values.insert(name.trim().to_owned(), taken(answer, place.trim())?);
+        } else if line == "--- crash" || line == "--- forget" {
+            if line == "--- forget" {
+                server.kill()?;
+                std::fs::remove_dir_all(server.folder().join("data"))?;
+            }
             server.crash_and_restart()?;
             client = server.client()?;
-            writeln!(out, "--- crash\n")?;
+            writeln!(out, "{line}\n")?;
         } else if let Some(request) = line.strip_prefix("--- ") {
             let answer = perform(&mut client, server, &filled(request, &values), &filled(rest, &values))?;
             writeln!(out, "--- {request}\n{}", rest.trim_end())?;
@@ -66,6 +72,16 @@ fn steps(script: &str) -> Vec<&str> {
     starts.iter().zip(ends).filter_map(|(start, end)| script.get(*start..end)).map(str::trim_end).collect()
 }
 
+/// What stands at `place` of an answer: a JSON pointer, or the name of a header.
+fn taken(answer: &Answer, place: &str) -> Result<String> {
+    if !place.starts_with('/') {
+        return answer.header(place).map(str::to_owned).with_context(|| format!("no header {place}"));
+    }
+    let json = answer.json();
+    let value = json.pointer(place).with_context(|| format!("no {place} in {}", answer.text()))?;
+    Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
 fn filled(text: &str, values: &BTreeMap<String, String>) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
@@ -75,7 +91,12 @@ fn perform(client: &mut Client, server: &Server, request: &str, rest: &str) -> R
     let (head, body) = rest.split_once("\n\n").map_or((rest, ""), |(head, body)| (head, body));
     let (head, body) = if rest.starts_with('\n') { ("", rest.trim_start()) } else { (head, body) };
     let headers: Vec<(&str, &str)> = head.lines().filter_map(|line| line.split_once(": ")).collect();
-    let answer = client.send(method, target, &headers, body.as_bytes());
+    let mut bytes = body.as_bytes().to_vec();
+    if headers.contains(&("content-encoding", "gzip")) {
+        bytes.clear();
+        GzEncoder::new(body.as_bytes(), Compression::default()).read_to_end(&mut bytes)?;
+    }
+    let answer = client.send(method, target, &headers, &bytes);
     if !matches!(&answer, Ok(answer) if answer.header("connection") != Some("close")) {
         *client = server.client()?;
     }
@@ -92,14 +113,17 @@ fn shown(answer: &Answer) -> String {
     out
 }
 
-/// Replaces what differs from run to run: origins, checks, cursors, and the server's own time.
+/// Replaces what differs from run to run: origins, checks, cursors, libraries and where they lie, and the server's own
+/// time.
 pub fn redact(text: &str) -> String {
     let mut text =
         replace_hex(text, 16, "<origin>", |before, after| !before.ends_with('~') && after.starts_with(':'));
     text = replace_hex(&text, 8, "<check>", |before, _| before.ends_with('~'));
     text = replace_hex(&text, 16, "<origin>", |before, _| before.ends_with("\"origin\":\""));
-    text = replace_member(&text, "now");
-    replace_member(&text, "cursor")
+    for name in ["now", "cursor", "file", "library"] {
+        text = replace_member(&text, name);
+    }
+    text
 }
 
 /// Replaces runs of exactly `digits` hex digits whose surroundings fit.

@@ -3,9 +3,11 @@
 use super::draft::{BadEvent, Draft, Drafted, Place, TypeRef, When};
 use super::mint::{Minted, MintedResult, Types};
 use crate::core::event::Value;
+use crate::plugin::CallError;
 use crate::plugin::catalog::RootCatalog;
 use crate::plugin::instance::{Intake, event_ref};
 use crate::plugin::services::Services;
+use crate::plugin::upcast::Unread;
 use crate::problem::{Code, Problem};
 
 impl Types for RootCatalog {
@@ -85,6 +87,10 @@ fn verdicts(
             Ok(event) => {
                 newest.push(event.event_ref());
                 newest_at.push(*at);
+            }
+            // Broken code is not the sender's fault: he would throw away what is refused, and tries this again.
+            Err(Unread::Failed(fault)) if !matches!(fault, CallError::Refused(_)) => {
+                return Err(fault.problem().with("event", *at));
             }
             Err(unread) => refused.push((*at, String::new(), unread.to_string())),
         }

@@ -97,6 +97,18 @@ impl CallError {
         }
     }
 
+    /// The same failure of a call with one event, which is the one with index `at` of the caller's.
+    pub(super) fn of_event(mut self, at: usize) -> Self {
+        let (Self::Refused(blame)
+        | Self::Panicked(blame)
+        | Self::Corrupt(blame)
+        | Self::Unsupported(blame)
+        | Self::Cancelled(blame)
+        | Self::Malformed(blame)) = &mut self;
+        blame.event = Some(at);
+        self
+    }
+
     /// The error as a user meets it.
     pub fn problem(&self) -> Problem {
         let code = match self {

@@ -402,12 +402,12 @@ impl Instance {
         body: impl Fn(&Call<'_>, &[EventRef<'e>]) -> Result<Vec<T>, CallError>,
     ) -> Vec<Result<T, CallError>> {
         let mut results = Vec::with_capacity(events.len());
-        let all = self.in_batches(services, hook, events, |call, _, batch| {
+        let all = self.in_batches(services, hook, events, |call, first, batch| {
             match body(call, batch) {
                 Ok(whole) => results.extend(whole.into_iter().map(Ok)),
-                Err(_) => results.extend(batch.iter().map(|event| {
-                    let mut single = body(call, std::slice::from_ref(event))?;
-                    single.pop().ok_or_else(|| self.malformed(hook, "no answer".to_owned()))
+                Err(_) => results.extend(batch.iter().zip(first..).map(|(event, at)| {
+                    let single = body(call, std::slice::from_ref(event)).map_err(|fault| fault.of_event(at));
+                    single?.pop().ok_or_else(|| self.malformed(hook, "no answer".to_owned()))
                 })),
             }
             Ok(())

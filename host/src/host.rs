@@ -22,6 +22,7 @@ use laterbase_plugin::StaticPlugin;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What a host is opened with.
 #[derive(Debug, Clone)]
@@ -120,6 +121,8 @@ pub struct Host {
     config: Config,
     peers: Vec<Peer>,
     standing: Peers,
+    /// Counts up whenever a Root gets files.
+    made: watch::Sender<u64>,
     _lock: DataLock,
 }
 
@@ -157,6 +160,7 @@ impl Host {
             config: options.config.clone(),
             peers,
             standing: Peers::default(),
+            made: watch::Sender::new(0),
             _lock: lock,
             data: data.clone(),
         };
@@ -205,7 +209,7 @@ impl Host {
     }
 
     fn new_root(&self, name: &str) -> Root {
-        Root::new(name, self.data.join("roots").join(name), self.desk.clone())
+        Root::new(name, self.data.join("roots").join(name), self.desk.clone(), self.made.clone())
     }
 
     /// Adds the Roots that `catalog` declares to those that there are.
@@ -383,6 +387,10 @@ impl Roots for Host {
     fn stored(&self) -> Vec<String> {
         let roots = self.roots.load();
         roots.values().filter(|root| root.is_stored()).map(|root| root.name().to_owned()).collect()
+    }
+
+    fn made(&self) -> watch::Receiver<u64> {
+        self.made.subscribe()
     }
 
     fn replica(&self, root: &str) -> Result<Arc<Replica>, Problem> {

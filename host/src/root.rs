@@ -17,6 +17,7 @@ use crate::views::{Computes, Views};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// How long a pin that is too big for its cursor is kept: 24 hours in milliseconds.
 const PIN_KEEP_MS: u64 = 24 * 3600 * 1000;
@@ -34,6 +35,8 @@ pub struct Root {
     opened: ArcSwapOption<Opened>,
     /// Held while the files are being opened or made.
     opening: Mutex<()>,
+    /// Counts up when the files are made.
+    made: watch::Sender<u64>,
 }
 
 /// A Root whose files are open.
@@ -50,8 +53,8 @@ pub struct Opened {
 }
 
 impl Root {
-    /// The Root `name` with its files, if it has any, in `folder`.
-    pub fn new(name: &str, folder: PathBuf, desk: Desk) -> Self {
+    /// The Root `name` with its files, if it has any, in `folder`. `made` counts up when files are made.
+    pub fn new(name: &str, folder: PathBuf, desk: Desk, made: watch::Sender<u64>) -> Self {
         let (clock, _) = Clock::new(ValidTime::default(), desk.wall.now());
         Self {
             name: name.to_owned(),
@@ -61,6 +64,7 @@ impl Root {
             offered: ArcSwap::default(),
             opened: ArcSwapOption::empty(),
             opening: Mutex::new(()),
+            made,
         }
     }
 
@@ -83,8 +87,12 @@ impl Root {
         if let Some(opened) = self.opened.load_full() {
             return Ok(opened);
         }
+        let is_new = !self.folder.exists();
         let opened = Arc::new(self.start()?);
         self.opened.store(Some(Arc::clone(&opened)));
+        if is_new {
+            self.made.send_modify(|made| *made += 1);
+        }
         Ok(opened)
     }
 

@@ -4,6 +4,7 @@
 //! configuration.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
 
+mod peers;
 mod plugin;
 mod serve;
 mod template;
@@ -35,6 +36,12 @@ pub struct Arguments {
 enum Command {
     /// Run the server until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads changed plugins.
     Serve(ServeArguments),
+    /// Show how it stands with the peers of a running server.
+    Peers {
+        /// The server.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
+        server: String,
+    },
     /// Make, look at and check plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -97,6 +104,7 @@ enum PluginCommand {
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Peers { server } => peers::run(&server),
         Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
         Command::Plugin(PluginCommand::Check { library }) => plugin::check(&library),

@@ -3,7 +3,7 @@
 use super::address::PeerAddress;
 use super::status::Bytes as Counted;
 use crate::core::limits::SYNC_FRAME_BYTES_MAX;
-use crate::sync::{Exchange, ExchangeError, MEDIA_TYPE};
+use crate::sync::{Exchange, ExchangeError, MEDIA_TYPE, Moved};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{Method, Request, Response};
 use bytes::Bytes;
@@ -47,7 +47,6 @@ impl Connect for Tcp {
 }
 
 /// A client of one peer.
-#[derive(Debug)]
 pub struct Client<C> {
     connect: C,
     peer: PeerAddress,
@@ -56,6 +55,19 @@ pub struct Client<C> {
     kept: Option<SendRequest<Full<Bytes>>>,
     /// How long the peer may hold back the next answer.
     wait: Duration,
+    progress: Option<Progress>,
+}
+
+/// Hears what was moved so far, and how many dots are still to be pulled and pushed.
+pub type Progress = Box<dyn FnMut(Moved, u64, u64)>;
+
+impl<C: std::fmt::Debug> std::fmt::Debug for Client<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("connect", &self.connect)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A problem document as far as it is shown.
@@ -69,7 +81,15 @@ struct Refusal {
 impl<C: Connect> Client<C> {
     /// A client for frames about the Root `root`; nothing is connected yet.
     pub fn new(connect: C, peer: PeerAddress, root: &str, counted: Arc<Counted>) -> Self {
-        Self { connect, peer, path: format!("/_/sync/{root}"), counted, kept: None, wait: Duration::ZERO }
+        let (path, wait) = (format!("/_/sync/{root}"), Duration::ZERO);
+        Self { connect, peer, path, counted, kept: None, wait, progress: None }
+    }
+
+    /// From now on `progress` hears what rounds move.
+    #[must_use]
+    pub fn showing(mut self, progress: Progress) -> Self {
+        self.progress = Some(progress);
+        self
     }
 
     /// From now on answers may be held back for so long.
@@ -138,6 +158,12 @@ impl<C: Connect> Exchange for Client<C> {
     async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
         let path = self.path.clone();
         self.ask(Method::POST, path, ask.into()).await.map(Vec::from)
+    }
+
+    fn progressed(&mut self, moved: Moved, to_pull: u64, to_push: u64) {
+        if let Some(progress) = &mut self.progress {
+            progress(moved, to_pull, to_push);
+        }
     }
 }
 

@@ -31,6 +31,8 @@ const RELAY_PAUSE: Duration = Duration::from_millis(60);
 pub trait Roots: 'static {
     /// The names of the Roots that have files.
     fn stored(&self) -> Vec<String>;
+    /// Counts up whenever one more has.
+    fn made(&self) -> watch::Receiver<u64>;
     /// The Root's replica; its files are made if there are none, within the limit for Roots that only peers have.
     fn replica(&self, root: &str) -> Result<Arc<Replica>, Problem>;
     /// The wall clock.
@@ -70,8 +72,10 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
         let this = Arc::new(self);
         let mut tasks: BTreeMap<String, JoinHandle<()>> = BTreeMap::new();
         let mut backoff = Backoff::new();
+        let mut made = this.roots.made();
         let mut client = Client::new(this.connect.clone(), this.peer.clone(), "", this.status.bytes());
         loop {
+            made.mark_unchanged();
             let listed = this.listed(&mut client).await;
             let reached = listed.as_ref().map(drop).map_err(ToString::to_string);
             this.status.reached(reached, this.roots.now());
@@ -83,6 +87,7 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
             }
             tokio::select! {
                 () = sleep(pause) => {}
+                Ok(()) = made.changed() => {}
                 () = stopped(&mut stop) => break,
             }
         }
@@ -137,7 +142,10 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
             ExchangeError::Refused { status, code, detail: problem.detail }
         })?;
         let client = || Client::new(self.connect.clone(), self.peer.clone(), root, self.status.bytes());
-        let mut talk = client();
+        let (status, roots, name) = (Arc::clone(&self.status), Arc::clone(&self.roots), root.to_owned());
+        let mut talk = client().showing(Box::new(move |moved, to_pull, to_push| {
+            status.update(&name, |status| status.succeeded(roots.now(), to_pull, to_push, moved));
+        }));
         let mut listen = client().waiting(Duration::from_millis(SYNC_WAIT_MS_MAX.into()));
         let mut commits = replica.commits();
         let mut is_idle = true;

@@ -23,6 +23,11 @@ use crate::core::tables::Fork;
 pub trait Exchange {
     /// Sends a question's frame and returns the answer's.
     fn exchange(&mut self, ask: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, ExchangeError>>;
+
+    /// Hears after each page what was moved so far, and how many dots are still to be pulled and pushed.
+    fn progressed(&mut self, moved: Moved, to_pull: u64, to_push: u64) {
+        let _ = (moved, to_pull, to_push);
+    }
 }
 
 /// What a dialler keeps of one peer and Root from round to round.
@@ -313,12 +318,21 @@ impl<X: Exchange> Talk<'_, X> {
             let taken = self.replica.take(&page, true)?;
             self.link.count(taken);
             self.link.came_through();
+            self.progressed()?;
             if taken.dots == 0 && (whole || !taken.whole) {
                 let what = format!("asked for dots from {}, got {} rows", first.begin(), page.len());
                 return Err(SyncError::Stalled { what });
             }
             whole = taken.whole;
         }
+    }
+
+    fn progressed(&mut self) -> Result<(), SyncError> {
+        let ours = self.replica.store().read()?.head()?;
+        let (to_pull, to_push) =
+            (self.link.known.minus(&ours.knowledge), ours.knowledge.minus(&self.link.known));
+        self.peer.progressed(self.link.moved, to_pull, to_push);
+        Ok(())
     }
 
     async fn push(&mut self, theirs: &State) -> Result<(), SyncError> {
@@ -362,6 +376,8 @@ impl<X: Exchange> Talk<'_, X> {
                 });
             }
             whole = again;
+            self.link.known = known.clone();
+            self.progressed()?;
             want.retain_mut(|span| {
                 span.first = span.first.max(known.get(Origin(span.origin)).0 + 1);
                 span.first <= span.last

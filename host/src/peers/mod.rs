@@ -10,6 +10,6 @@ mod dialler;
 mod status;
 
 pub use address::{AddressError, PeerAddress};
-pub use client::{Client, Connect, Tcp};
+pub use client::{Client, Connect, Progress, Tcp};
 pub use dialler::{Dialler, Roots};
 pub use status::{PeerStatus, Peers, RootStatus};

@@ -7,7 +7,7 @@
 use crate::admit::{Admission, Answer, Desk, Door, Request};
 use crate::core::clock::Clock;
 use crate::core::event::{Origin, ValidTime};
-use crate::core::tables::TablesMut;
+use crate::core::tables::{Head, TablesMut};
 use crate::feed::{self, Page};
 use crate::plugin::catalog::RootCatalog;
 use crate::problem::{Code, Problem};
@@ -175,6 +175,12 @@ impl Root {
         let store = Arc::new(MemoryStore::new(Origin([0; 8])));
         let (clock, wall) = (Arc::clone(&self.clock), Arc::clone(&self.desk.wall));
         Replica::new(store, clock, wall, Box::new(|| Origin([0; 8]))).answer(ask)
+    }
+
+    /// How much it holds, if it is open.
+    pub fn head(&self) -> Option<Arc<Head>> {
+        let opened = self.opened.load_full()?;
+        opened.store.read().and_then(|tables| tables.head()).ok()
     }
 
     /// True if the Root has files.

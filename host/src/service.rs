@@ -234,7 +234,20 @@ impl Service for Front {
 
     async fn metrics(&self) -> Result<Bytes, Problem> {
         self.host.standing().measure(self.host.now());
+        measure(&self.host);
         Ok(crate::metering::text().into())
+    }
+}
+
+/// What the Roots that are open hold, as metrics.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn measure(host: &Host) {
+    for (root, _) in host.roots() {
+        let Some(head) = root.head() else { continue };
+        let labels = [("root", root.name().to_owned())];
+        metrics::gauge!("laterbase_root_events", &labels).set(head.events as f64);
+        metrics::gauge!("laterbase_root_arrivals", &labels).set(head.arrivals as f64);
+        metrics::gauge!("laterbase_root_origins", &labels).set(head.knowledge.origins() as f64);
     }
 }
 

@@ -85,16 +85,17 @@ enum Encoding {
     Gzip,
 }
 
-/// Reads a whole body and unpacks it.
+/// Reads a whole body, of up to `bytes_max` as sent, and unpacks it.
 pub(super) async fn receive(
     body: Body,
     headers: &HeaderMap,
     settings: &Settings,
     budget: &Budget,
+    bytes_max: usize,
 ) -> Result<Received, Problem> {
     let encoding = encoding(headers)?;
     let mut share = budget.share();
-    let bytes = read(body, headers, settings, &mut share).await?;
+    let bytes = read(body, headers, settings, &mut share, bytes_max).await?;
     let bytes = match encoding {
         Encoding::Identity => bytes,
         Encoding::Gzip => unpack(bytes, settings.inflated_bytes_max, &mut share).await?,
@@ -148,8 +149,8 @@ async fn read(
     headers: &HeaderMap,
     settings: &Settings,
     share: &mut Share,
+    bytes_max: usize,
 ) -> Result<Bytes, Problem> {
-    let bytes_max = settings.body_bytes_max;
     let announced = declared(&body, headers);
     let Some(announced) = usize::try_from(announced).ok().filter(|bytes| *bytes <= bytes_max) else {
         return Err(too_large(bytes_max, "as sent"));

@@ -8,6 +8,7 @@ use super::service::Service;
 use super::settings::Settings;
 use super::{openapi, query};
 use crate::admit::{self, Content};
+use crate::core::limits::SYNC_FRAME_BYTES_MAX;
 use crate::problem::{Code, Problem};
 use axum::body::Body;
 use axum::http::header::HeaderName;
@@ -159,7 +160,8 @@ async fn post_events<S: Service>(
     let query = query::admit(asked)?;
     let content = content(query.format, headers)?;
     let idempotency_key = idempotency_key(headers)?;
-    let received = body::receive(body, headers, &edge.settings, &edge.budget).await?;
+    let received =
+        body::receive(body, headers, &edge.settings, &edge.budget, edge.settings.body_bytes_max).await?;
     let minimal = prefers_minimal(headers);
     let request = admit::Request {
         body: received.bytes.clone(),
@@ -183,7 +185,7 @@ async fn post_frame<S: Service>(
         let detail = format!("a frame of another replica has Content-Type: {FRAME}");
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let received = body::receive(body, headers, &edge.settings, &edge.budget).await?;
+    let received = body::receive(body, headers, &edge.settings, &edge.budget, SYNC_FRAME_BYTES_MAX).await?;
     let answer = edge.service.sync(root, received.bytes.clone()).await?;
     Ok(reply::content(StatusCode::OK, FRAME, answer))
 }
@@ -200,7 +202,8 @@ async fn post_changes<S: Service>(
         let detail = "the parameters are a JSON object: send Content-Type: application/json";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let received = body::receive(body, headers, &edge.settings, &edge.budget).await?;
+    let received =
+        body::receive(body, headers, &edge.settings, &edge.budget, edge.settings.body_bytes_max).await?;
     let query = query::changes(&received.bytes, &edge.settings)?;
     edge.service.feed(root, query).await.map(ok)
 }

@@ -27,6 +27,9 @@ const ROOTS_EVERY: Duration = Duration::from_secs(10);
 /// has it from them.
 const RELAY_PAUSE: Duration = Duration::from_millis(60);
 
+/// What another link was asked for is looked at again after this.
+const LENT_PAUSE: Duration = Duration::from_millis(300);
+
 /// The Roots of a host, as a dialler needs them.
 pub trait Roots: 'static {
     /// The names of the Roots that have files.
@@ -161,8 +164,8 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
             if outcome == Outcome::Same || is_settled {
                 self.listen(root, &replica, (&mut talk, &mut listen), link, &mut commits).await?;
             } else {
-                // Others are at it: let them finish.
-                sleep(relay_pause()).await;
+                // Another link is at it: let it finish.
+                sleep(LENT_PAUSE).await;
             }
         }
     }

@@ -4,6 +4,8 @@
 //! of no use anyway: the whole Origin is lent to one link, for a while.
 
 use super::state::Span;
+use crate::core::event::Origin;
+use crate::core::knowledge::Knowledge;
 use crate::core::limits::SYNC_LEASE_MS;
 use std::collections::BTreeMap;
 
@@ -14,6 +16,8 @@ pub(super) struct Asked(BTreeMap<[u8; 8], Lease>);
 #[derive(Debug, Clone, Copy)]
 struct Lease {
     link: u64,
+    /// The last seq asked for.
+    last: u64,
     until_ms: u64,
 }
 
@@ -23,9 +27,14 @@ impl Asked {
         self.0.retain(|_, lease| lease.until_ms > now_ms);
         let is_free = |span: &Span| self.0.get(&span.origin).is_none_or(|lease| lease.link == link);
         let lent: Vec<Span> = spans.into_iter().filter(is_free).collect();
-        let lease = Lease { link, until_ms: now_ms.saturating_add(SYNC_LEASE_MS) };
-        self.0.extend(lent.iter().map(|span| (span.origin, lease)));
+        let until_ms = now_ms.saturating_add(SYNC_LEASE_MS);
+        self.0.extend(lent.iter().map(|span| (span.origin, Lease { link, last: span.last, until_ms })));
         lent
+    }
+
+    /// What was asked for and is held by now is lent no longer.
+    pub(super) fn settle(&mut self, held: &Knowledge) {
+        self.0.retain(|origin, lease| held.get(Origin(*origin)).0 < lease.last);
     }
 
     /// `link` has what it asked for, or will not get it.
@@ -45,6 +54,12 @@ mod tests {
         let mut asked = Asked::default();
         assert_eq!(asked.lend(1, 0, vec![span(1), span(2)]).len(), 2);
         assert_eq!(asked.lend(2, 0, vec![span(1), span(3)]), [span(3)]);
+        assert_eq!(asked.lend(1, 0, vec![span(1)]), [span(1)]);
+        asked.settle(&[(Origin([1; 8]), crate::core::event::Seq(8))].into_iter().collect());
+        assert_eq!(asked.lend(2, 0, vec![span(1)]), []);
+        asked.settle(&[(Origin([1; 8]), crate::core::event::Seq(9))].into_iter().collect());
+        assert_eq!(asked.lend(2, 0, vec![span(1)]), [span(1)]);
+        asked.release(2);
         assert_eq!(asked.lend(1, 0, vec![span(1)]), [span(1)]);
         asked.release(1);
         assert_eq!(asked.lend(2, 0, vec![span(1)]), [span(1)]);

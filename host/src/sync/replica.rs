@@ -15,7 +15,7 @@ use crate::core::gset::{self, Candidate, Incoming, Merged};
 use crate::core::knowledge::Knowledge;
 use crate::core::limits::{ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_PAGE_BYTES};
 use crate::core::rule::{self, Rule};
-use crate::core::tables::{Fork, Result as TableResult, TablesMut};
+use crate::core::tables::{Fork, Head, Result as TableResult, Tables, TablesMut};
 use crate::store::Store;
 use crate::wall::Wall;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,8 @@ pub struct Replica {
     mint: Mint,
     asked: Mutex<Asked>,
     items: Mutex<Option<(Digest, Arc<Items>)>>,
+    /// The digest of the state that belongs to this head: every peer that waits for news asks for it.
+    digest: Mutex<Option<(Arc<Head>, Digest)>>,
     commits: watch::Sender<u64>,
     /// Called after each commit of what a peer sent.
     merged: Box<dyn Fn() + Send + Sync>,
@@ -60,8 +62,8 @@ impl Replica {
     /// The tables of `store` as a replica.
     pub fn new(store: Arc<dyn Store>, clock: Arc<Mutex<Clock>>, wall: Arc<dyn Wall>, mint: Mint) -> Self {
         let (commits, _) = watch::channel(0);
-        let (asked, items, merged) = (Mutex::default(), Mutex::default(), Box::new(|| ()));
-        Self { store, clock, wall, mint, asked, items, commits, merged }
+        let (asked, items, digest) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { store, clock, wall, mint, asked, items, digest, commits, merged: Box::new(|| ()) }
     }
 
     /// The same, and `merged` is called after each commit of what a peer sent.
@@ -117,8 +119,9 @@ impl Replica {
             }
             Question::Push { page } => {
                 let taken = self.take(&Page::decode(page)?, false)?;
-                let known = frame::lasts(&self.store.read()?.head()?.knowledge);
-                Tell::Took { known, whole: taken.whole }
+                let head = self.store.read()?.head()?;
+                lock(&self.asked).settle(&head.knowledge);
+                Tell::Took { known: frame::lasts(&head.knowledge), whole: taken.whole }
             }
             Question::Watch { digest, current, last, .. } => self
                 .news(digest, Origin(*current), Seq(*last))?
@@ -161,11 +164,11 @@ impl Replica {
 
     fn news(&self, digest: &Digest, current: Origin, last: Seq) -> Result<Option<Tell>, SyncError> {
         let tables = self.store.read()?;
-        let now = State::of(tables.as_ref())?.digest();
+        let head = tables.head()?;
+        let now = self.digest_of(tables.as_ref(), &head)?;
         if now == *digest {
             return Ok(None);
         }
-        let head = tables.head()?;
         let latest = head.knowledge.get(current);
         let is_live =
             current == head.origin && (1..=SYNC_LIVE_DOTS_MAX).contains(&latest.0.saturating_sub(last.0));
@@ -175,6 +178,18 @@ impl Replica {
         let page =
             if is_live { Some(Page::collect(tables.as_ref(), wanted, self.stamp())?.encode()) } else { None };
         Ok(Some(Tell::News { digest: now, page }))
+    }
+
+    fn digest_of(&self, tables: &dyn Tables, head: &Arc<Head>) -> TableResult<Digest> {
+        let mut kept = lock(&self.digest);
+        if let Some((of, digest)) = kept.as_ref()
+            && Arc::ptr_eq(of, head)
+        {
+            return Ok(*digest);
+        }
+        let digest = State::of(tables)?.digest();
+        *kept = Some((Arc::clone(head), digest));
+        Ok(digest)
     }
 
     /// The next page of what is wanted.

@@ -4,11 +4,16 @@
 //! commit, at the end, as one row of `meta` and one row of `origins` for each Origin that grew; after the commit a
 //! copy with the commit's number is published, and a reader of just that commit takes the copy.
 //!
+//! A Root that was copied or put back from a backup must not give a dot twice: opening compares the file with the
+//! one that its Origin was given to (`identity.rs`), and publishes a head with a next Origin where it is another.
+//! That is not written: a restart adds neither an Origin nor a commit; the next admission adds both.
+//!
 //! What the rows say is checked where it is cheap: each row's checksum whenever it is read, and at opening the head
 //! against the number of rows and the last row of each table, because LMDB itself checks nothing.
 
 use super::environment::{Environment, EnvironmentError, Kind, ReadTxn, Rows, Table};
 use super::expiring::Expiring;
+use super::identity::Identity;
 use super::lmdb_tables::{OverLmdb, read_head};
 use super::rows::{
     ARRIVALS, CLASHES, DOTS, Decoder, EVENTS, Encoder, HEALED, META, ORIGINS, PINS, STAMPS, corrupt,
@@ -94,7 +99,7 @@ struct Published {
     head: Arc<Head>,
 }
 
-/// The handles of all tables.
+/// The handles of all tables, and which file they are in.
 #[derive(Debug)]
 pub(super) struct Handles {
     pub(super) events: Table,
@@ -106,10 +111,12 @@ pub(super) struct Handles {
     pub(super) healed: Table,
     pub(super) origins: Table,
     pub(super) meta: Table,
+    pub(super) file: Identity,
 }
 
 impl LmdbStore {
-    /// Opens the events in `dir`, or makes a new incarnation there, whose Origin is `mint` (otherwise unused).
+    /// Opens the events in `dir`, or makes new tables there. `mint` is the Origin of new tables, and the next one of
+    /// tables in another file than their Origin was given to; otherwise it is unused.
     pub fn open(dir: &Path, mint: Origin) -> std::result::Result<Self, OpenError> {
         let environment = Environment::open(dir, Kind::Durable, TABLES_MAX)?;
         let at = |source| OpenError::Tables { path: dir.to_owned(), source };
@@ -118,7 +125,10 @@ impl LmdbStore {
             Format::Version(found) => return Err(OpenError::NewerFormat { path: dir.to_owned(), found }),
             Format::Other => return Err(OpenError::NotEvents { path: dir.to_owned() }),
         }
-        let tables = Handles::open(&environment).map_err(at)?;
+        let file = Identity::of(dir);
+        let file =
+            file.map_err(|source| EnvironmentError::Refused { path: dir.to_owned(), source: source.into() })?;
+        let tables = Handles::open(&environment, file).map_err(at)?;
         let published = begin(&environment, &tables, mint).map_err(at)?;
         Ok(Self { environment, tables, writer: Mutex::new(()), published: RwLock::new(published) })
     }
@@ -189,7 +199,7 @@ fn format_of(environment: &Environment) -> Result<Format> {
 }
 
 impl Handles {
-    fn open(environment: &Environment) -> Result<Self> {
+    fn open(environment: &Environment, file: Identity) -> Result<Self> {
         let names = [EVENTS, CLASHES, DOTS, ARRIVALS, STAMPS, PINS, HEALED, ORIGINS, META];
         let [events, clashes, dots, arrivals, stamps, pins, healed, origins, meta] =
             environment.tables(names)?;
@@ -203,6 +213,7 @@ impl Handles {
             healed,
             origins,
             meta,
+            file,
         })
     }
 }
@@ -211,8 +222,12 @@ impl Handles {
 fn begin(environment: &Environment, tables: &Handles, mint: Origin) -> Result<Published> {
     let rows = environment.read()?;
     if rows.get(&tables.meta, FORMAT_KEY)?.is_some() {
-        let head = read_head(&rows, tables)?;
+        let mut head = read_head(&rows, tables)?;
         check_head(&rows, tables, &head)?;
+        if !is_own_file(&rows, environment, tables)? {
+            // Also in place of a next Origin that is there: the other copy has the same.
+            head.next_origin = Some(mint);
+        }
         return Ok(Published { commit: rows.commit_number(), head: Arc::new(head) });
     }
     for table in [&tables.events, &tables.dots, &tables.arrivals, &tables.origins] {
@@ -235,9 +250,23 @@ fn begin(environment: &Environment, tables: &Handles, mint: Origin) -> Result<Pu
         let commit = txn.commit_number();
         let format = Encoder::with_room(4).word(FORMAT_VERSION).seal(META, FORMAT_KEY);
         txn.put(&tables.meta, FORMAT_KEY, &format)?;
+        txn.put(&tables.meta, Identity::KEY, &tables.file.encode())?;
         let first = OverLmdb::begin(tables, txn, head.clone()).finish()?;
         Ok(Published { commit, head: first.unwrap_or_else(|| Arc::new(head.clone())) })
     })
+}
+
+/// Whether the tables are in the file that their Origin was given to.
+fn is_own_file(rows: &impl Rows, environment: &Environment, tables: &Handles) -> Result<bool> {
+    let recorded = rows.get(&tables.meta, Identity::KEY)?.map(Identity::decode).transpose()?;
+    let why = match recorded {
+        Some(recorded) if recorded == tables.file => return Ok(true),
+        Some(_) => "the data file was copied, or put back from a backup",
+        None => "it is not recorded which data file these events belong to",
+    };
+    let path = environment.path().display();
+    tracing::warn!(%path, "{why}: the next event that is written here begins a new Origin");
+    Ok(false)
 }
 
 /// Checks the head against the tables: rows that vanished as whole pages would show in nothing else.

@@ -1,6 +1,7 @@
 //! The traits of a Root's tables over LMDB's: reading in either kind of transaction, writing in one of them.
 
 use super::environment::{ALL_KEYS, KeyRange, Rows, WriteTxn};
+use super::identity::Identity;
 use super::lmdb::Handles;
 use super::rows::{
     ARRIVALS, DOTS, Decoder, EVENTS, Encoder, HEALED, HeadRow, META, ORIGINS, clash_key, corrupt,
@@ -322,6 +323,7 @@ impl TablesMut for OverLmdb<'_, &mut WriteTxn<'_>> {
             let head = self.change()?;
             head.origin = next;
             head.next_origin = None;
+            self.rows.put(&self.tables.meta, Identity::KEY, &self.tables.file.encode())?;
         }
         Ok(())
     }

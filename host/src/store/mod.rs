@@ -5,6 +5,7 @@ mod datafile;
 pub mod environment;
 mod expiring;
 mod gate;
+mod identity;
 pub mod lmdb;
 mod lmdb_tables;
 pub mod lock;

@@ -3,6 +3,7 @@
 mod damage;
 mod environment;
 mod format;
+mod incarnations;
 mod laws;
 mod twins;
 

@@ -14,7 +14,7 @@
 use super::environment::{Environment, EnvironmentError, Kind, ReadTxn, Rows, Table};
 use super::expiring::Expiring;
 use super::identity::Identity;
-use super::lmdb_tables::{OverLmdb, read_head};
+use super::lmdb_tables::{OverLmdb, Writing, read_head};
 use super::rows::{
     ARRIVALS, CLASHES, DOTS, Decoder, EVENTS, Encoder, HEALED, META, ORIGINS, PINS, STAMPS, corrupt,
     decode_arrival, decode_number, dot_key,
@@ -30,9 +30,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-const FORMAT_KEY: &[u8] = b"format";
+pub(super) const FORMAT_KEY: &[u8] = b"format";
 /// Tables that an events environment may have open, with room for later versions.
-const TABLES_MAX: u32 = 16;
+pub(super) const TABLES_MAX: u32 = 16;
 
 /// Why a Root's events do not open. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,16 @@ impl LmdbStore {
     /// Opens the events in `dir`, or makes new tables there. `mint` is the Origin of new tables, and the next one of
     /// tables in another file than their Origin was given to; otherwise it is unused.
     pub fn open(dir: &Path, mint: Origin) -> std::result::Result<Self, OpenError> {
+        let this = Self::open_unchecked(dir, mint)?;
+        let head = this.published().head;
+        let checked = this.environment.read().and_then(|rows| check_head(&rows, &this.tables, &head));
+        checked.map_err(|source| OpenError::Tables { path: dir.to_owned(), source })?;
+        Ok(this)
+    }
+
+    /// As [`Self::open`], but without comparing the head with the tables: for putting back what is missing. It takes
+    /// no admissions and no merges: what they write would build on what is not there.
+    pub fn open_unchecked(dir: &Path, mint: Origin) -> std::result::Result<Self, OpenError> {
         let environment = Environment::open(dir, Kind::Durable, TABLES_MAX)?;
         let at = |source| OpenError::Tables { path: dir.to_owned(), source };
         match format_of(&environment).map_err(at)? {
@@ -145,6 +155,23 @@ impl LmdbStore {
         OverLmdb::new(&self.tables, txn, head)
     }
 
+    /// Runs `body` over the tables in the one writer, commits, and publishes the head that it leaves.
+    pub(super) fn write<R>(&self, body: &mut dyn FnMut(&mut Writing<'_, '_, '_>) -> Result<R>) -> Result<R> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.published();
+        let (answer, after) = self.environment.write(&mut |txn| {
+            let commit = txn.commit_number();
+            let mut tables = OverLmdb::new(&self.tables, txn, Some(before.head.clone()));
+            let answer = body(&mut tables)?;
+            let head = tables.finish()?;
+            Ok((answer, head.map(|head| Published { commit, head })))
+        })?;
+        if let Some(after) = after {
+            *self.published.write().unwrap_or_else(PoisonError::into_inner) = after;
+        }
+        Ok(answer)
+    }
+
     fn published(&self) -> Published {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -156,19 +183,7 @@ impl Store for LmdbStore {
     }
 
     fn commit(&self, body: &mut dyn FnMut(&mut dyn TablesMut) -> Result<()>) -> Result<()> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.published();
-        let after = self.environment.write(&mut |txn| {
-            let commit = txn.commit_number();
-            let mut tables = OverLmdb::new(&self.tables, txn, Some(before.head.clone()));
-            body(&mut tables)?;
-            let head = tables.finish()?;
-            Ok(head.map(|head| Published { commit, head }))
-        })?;
-        if let Some(after) = after {
-            *self.published.write().unwrap_or_else(PoisonError::into_inner) = after;
-        }
-        Ok(())
+        self.write(&mut |tables| body(tables))
     }
 }
 
@@ -218,12 +233,11 @@ impl Handles {
     }
 }
 
-/// Reads and checks the head, or writes the first one.
+/// Reads the head, or writes the first one.
 fn begin(environment: &Environment, tables: &Handles, mint: Origin) -> Result<Published> {
     let rows = environment.read()?;
     if rows.get(&tables.meta, FORMAT_KEY)?.is_some() {
         let mut head = read_head(&rows, tables)?;
-        check_head(&rows, tables, &head)?;
         if !is_own_file(&rows, environment, tables)? {
             // Also in place of a next Origin that is there: the other copy has the same.
             head.next_origin = Some(mint);

@@ -44,8 +44,9 @@ fn write_until_killed(
     }
 }
 
-// Goal: every acknowledged event is there after kill -9. Method: four writers, kill after so many acknowledgements
-// (in mid-write, because they never pause), restart, compare; again and again on the same directory.
+// Goal: every acknowledged event is there after kill -9, and the restarts add no Origin. Method: four writers, kill
+// after so many acknowledgements (in mid-write, because they never pause), restart, compare; again and again on the
+// same directory.
 #[test]
 fn every_acknowledged_event_survives_kill_9() {
     let rounds =
@@ -68,6 +69,11 @@ fn every_acknowledged_event_survives_kill_9() {
         let lost: Vec<_> = acknowledged.difference(&stored).collect();
         assert_eq!(lost, [] as [&String; 0], "round {round}");
     }
+    let page = server.get("/tally/e?limit=10000").expect("an answer").json();
+    let dots = page["events"].as_array().expect("events").iter().map(|event| event["dot"].as_str());
+    let origins: BTreeSet<_> =
+        dots.map(|dot| dot.and_then(|dot| dot.split_once(':')).expect("a dot").0).collect();
+    assert_eq!(origins.len(), 1, "{origins:?}");
 }
 
 // Goal: two servers never share a data directory, and the first does not notice the attempt.

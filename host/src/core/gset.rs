@@ -237,10 +237,17 @@ fn put_arrival(
         let head = tables.head()?;
         (Arrival(head.arrivals + 1), head.check, wall_ms.max(head.wall_ms))
     };
+    let row = ArrivalRow { key, hash, dot, wall_ms, check: [0; 8] };
+    tables.put_arrival(number, ArrivalRow { check: check_behind(before, &row), ..row })
+}
+
+/// The check of an arrival that comes behind one with the check `before`; the row's own check does not matter.
+pub fn check_behind(before: [u8; 8], row: &ArrivalRow) -> [u8; 8] {
+    let ArrivalRow { key, hash, dot, wall_ms, .. } = row;
     let mut hasher = blake3::Hasher::new();
     hasher.update(&before).update(&key.0).update(&hash.0);
     hasher.update(&dot.origin.0).update(&dot.seq.0.to_be_bytes()).update(&wall_ms.to_be_bytes());
     let mut check = [0; 8];
     hasher.finalize_xof().fill(&mut check);
-    tables.put_arrival(number, ArrivalRow { key, hash, dot, wall_ms, check })
+    check
 }

@@ -71,19 +71,19 @@ struct Meta {
     transaction: u64,
 }
 
+/// Looks at the data file in `dir` and changes nothing.
+pub(super) fn look(dir: &Path) -> Result<Found, DataFileError> {
+    Ok(inspect_file(&dir.join(DATA_FILE))?.map_or(Found::Nothing, Found::Whole))
+}
+
 /// Looks at the data file in `dir`, and takes one away that no commit ever reached (LMDB refuses a torn one).
 pub(super) fn inspect(dir: &Path) -> Result<Found, DataFileError> {
-    let path = dir.join(DATA_FILE);
-    let found = inspect_file(&path);
-    match found {
-        Ok(None) => {
-            remove_if_there(&path)?;
-            remove_if_there(&dir.join(LOCK_FILE))?;
-            Ok(Found::Nothing)
-        }
-        Ok(Some(length)) => Ok(Found::Whole(length)),
-        Err(error) => Err(error),
+    let found = look(dir)?;
+    if found == Found::Nothing {
+        remove_if_there(&dir.join(DATA_FILE))?;
+        remove_if_there(&dir.join(LOCK_FILE))?;
     }
+    Ok(found)
 }
 
 fn inspect_file(path: &Path) -> Result<Option<u64>, DataFileError> {

@@ -49,6 +49,33 @@ impl Expiring {
         txn.put(&self.table, &by_end(until_ms, name), &[])
     }
 
+    /// Whether a row of the table is good and has the other one of its pair.
+    pub(super) fn check(&self, rows: &impl Rows, key: &[u8], row: &[u8]) -> Result<()> {
+        let name = key.last_chunk::<16>().ok_or_else(|| corrupt(self.name, key, "the key is too short"))?;
+        let (other, paired) = match key {
+            [BY_NAME, rest @ ..] if rest.len() == 16 => {
+                let other = by_end(self.open(key, row)?.0, *name);
+                (other.to_vec(), rows.get(&self.table, &other)?.is_some())
+            }
+            [BY_END, until_ms @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]
+                if until_ms.len() == 8 =>
+            {
+                if !row.is_empty() {
+                    return Err(corrupt(self.name, key, "the row is too long"));
+                }
+                let other = by_name(*name);
+                let kept = rows.get(&self.table, &other)?.map(|row| self.open(&other, row)).transpose()?;
+                (other.to_vec(), kept.is_some_and(|(kept_ms, _)| kept_ms.to_be_bytes() == until_ms))
+            }
+            _ => return Err(corrupt(self.name, key, "the key is neither a name nor an end")),
+        };
+        if paired {
+            Ok(())
+        } else {
+            Err(corrupt(self.name, &other, "the row is missing, or has another end"))
+        }
+    }
+
     fn open<'r>(&self, key: &[u8], row: &'r [u8]) -> Result<(u64, &'r [u8])> {
         let mut row = Decoder::open(self.name, key, row)?;
         Ok((row.long()?, row.rest()))

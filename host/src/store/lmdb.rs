@@ -4,12 +4,17 @@
 //! commit, at the end, as one row of `meta` and one row of `origins` for each Origin that grew; after the commit a
 //! copy with the commit's number is published, and a reader of just that commit takes the copy.
 //!
+//! A Root that was copied or put back from a backup must not give a dot twice: opening compares the file with the
+//! one that its Origin was given to (`identity.rs`), and publishes a head with a next Origin where it is another.
+//! That is not written: a restart adds neither an Origin nor a commit; the next admission adds both.
+//!
 //! What the rows say is checked where it is cheap: each row's checksum whenever it is read, and at opening the head
 //! against the number of rows and the last row of each table, because LMDB itself checks nothing.
 
 use super::environment::{Environment, EnvironmentError, Kind, ReadTxn, Rows, Table};
 use super::expiring::Expiring;
-use super::lmdb_tables::{OverLmdb, read_head};
+use super::identity::Identity;
+use super::lmdb_tables::{OverLmdb, Writing, read_head};
 use super::rows::{
     ARRIVALS, CLASHES, DOTS, Decoder, EVENTS, Encoder, HEALED, META, ORIGINS, PINS, STAMPS, corrupt,
     decode_arrival, decode_number, dot_key,
@@ -25,9 +30,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-const FORMAT_KEY: &[u8] = b"format";
+pub(super) const FORMAT_KEY: &[u8] = b"format";
 /// Tables that an events environment may have open, with room for later versions.
-const TABLES_MAX: u32 = 16;
+pub(super) const TABLES_MAX: u32 = 16;
 
 /// Why a Root's events do not open. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +99,7 @@ struct Published {
     head: Arc<Head>,
 }
 
-/// The handles of all tables.
+/// The handles of all tables, and which file they are in.
 #[derive(Debug)]
 pub(super) struct Handles {
     pub(super) events: Table,
@@ -106,11 +111,23 @@ pub(super) struct Handles {
     pub(super) healed: Table,
     pub(super) origins: Table,
     pub(super) meta: Table,
+    pub(super) file: Identity,
 }
 
 impl LmdbStore {
-    /// Opens the events in `dir`, or makes a new incarnation there, whose Origin is `mint` (otherwise unused).
+    /// Opens the events in `dir`, or makes new tables there. `mint` is the Origin of new tables, and the next one of
+    /// tables in another file than their Origin was given to; otherwise it is unused.
     pub fn open(dir: &Path, mint: Origin) -> std::result::Result<Self, OpenError> {
+        let this = Self::open_unchecked(dir, mint)?;
+        let head = this.published().head;
+        let checked = this.environment.read().and_then(|rows| check_head(&rows, &this.tables, &head));
+        checked.map_err(|source| OpenError::Tables { path: dir.to_owned(), source })?;
+        Ok(this)
+    }
+
+    /// As [`Self::open`], but without comparing the head with the tables: for putting back what is missing. It takes
+    /// no admissions and no merges: what they write would build on what is not there.
+    pub fn open_unchecked(dir: &Path, mint: Origin) -> std::result::Result<Self, OpenError> {
         let environment = Environment::open(dir, Kind::Durable, TABLES_MAX)?;
         let at = |source| OpenError::Tables { path: dir.to_owned(), source };
         match format_of(&environment).map_err(at)? {
@@ -118,7 +135,10 @@ impl LmdbStore {
             Format::Version(found) => return Err(OpenError::NewerFormat { path: dir.to_owned(), found }),
             Format::Other => return Err(OpenError::NotEvents { path: dir.to_owned() }),
         }
-        let tables = Handles::open(&environment).map_err(at)?;
+        let file = Identity::of(dir);
+        let file =
+            file.map_err(|source| EnvironmentError::Refused { path: dir.to_owned(), source: source.into() })?;
+        let tables = Handles::open(&environment, file).map_err(at)?;
         let published = begin(&environment, &tables, mint).map_err(at)?;
         Ok(Self { environment, tables, writer: Mutex::new(()), published: RwLock::new(published) })
     }
@@ -135,6 +155,23 @@ impl LmdbStore {
         OverLmdb::new(&self.tables, txn, head)
     }
 
+    /// Runs `body` over the tables in the one writer, commits, and publishes the head that it leaves.
+    pub(super) fn write<R>(&self, body: &mut dyn FnMut(&mut Writing<'_, '_, '_>) -> Result<R>) -> Result<R> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.published();
+        let (answer, after) = self.environment.write(&mut |txn| {
+            let commit = txn.commit_number();
+            let mut tables = OverLmdb::new(&self.tables, txn, Some(before.head.clone()));
+            let answer = body(&mut tables)?;
+            let head = tables.finish()?;
+            Ok((answer, head.map(|head| Published { commit, head })))
+        })?;
+        if let Some(after) = after {
+            *self.published.write().unwrap_or_else(PoisonError::into_inner) = after;
+        }
+        Ok(answer)
+    }
+
     fn published(&self) -> Published {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -146,19 +183,7 @@ impl Store for LmdbStore {
     }
 
     fn commit(&self, body: &mut dyn FnMut(&mut dyn TablesMut) -> Result<()>) -> Result<()> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.published();
-        let after = self.environment.write(&mut |txn| {
-            let commit = txn.commit_number();
-            let mut tables = OverLmdb::new(&self.tables, txn, Some(before.head.clone()));
-            body(&mut tables)?;
-            let head = tables.finish()?;
-            Ok(head.map(|head| Published { commit, head }))
-        })?;
-        if let Some(after) = after {
-            *self.published.write().unwrap_or_else(PoisonError::into_inner) = after;
-        }
-        Ok(())
+        self.write(&mut |tables| body(tables))
     }
 }
 
@@ -189,7 +214,7 @@ fn format_of(environment: &Environment) -> Result<Format> {
 }
 
 impl Handles {
-    fn open(environment: &Environment) -> Result<Self> {
+    fn open(environment: &Environment, file: Identity) -> Result<Self> {
         let names = [EVENTS, CLASHES, DOTS, ARRIVALS, STAMPS, PINS, HEALED, ORIGINS, META];
         let [events, clashes, dots, arrivals, stamps, pins, healed, origins, meta] =
             environment.tables(names)?;
@@ -203,16 +228,20 @@ impl Handles {
             healed,
             origins,
             meta,
+            file,
         })
     }
 }
 
-/// Reads and checks the head, or writes the first one.
+/// Reads the head, or writes the first one.
 fn begin(environment: &Environment, tables: &Handles, mint: Origin) -> Result<Published> {
     let rows = environment.read()?;
     if rows.get(&tables.meta, FORMAT_KEY)?.is_some() {
-        let head = read_head(&rows, tables)?;
-        check_head(&rows, tables, &head)?;
+        let mut head = read_head(&rows, tables)?;
+        if !is_own_file(&rows, environment, tables)? {
+            // Also in place of a next Origin that is there: the other copy has the same.
+            head.next_origin = Some(mint);
+        }
         return Ok(Published { commit: rows.commit_number(), head: Arc::new(head) });
     }
     for table in [&tables.events, &tables.dots, &tables.arrivals, &tables.origins] {
@@ -235,9 +264,23 @@ fn begin(environment: &Environment, tables: &Handles, mint: Origin) -> Result<Pu
         let commit = txn.commit_number();
         let format = Encoder::with_room(4).word(FORMAT_VERSION).seal(META, FORMAT_KEY);
         txn.put(&tables.meta, FORMAT_KEY, &format)?;
+        txn.put(&tables.meta, Identity::KEY, &tables.file.encode())?;
         let first = OverLmdb::begin(tables, txn, head.clone()).finish()?;
         Ok(Published { commit, head: first.unwrap_or_else(|| Arc::new(head.clone())) })
     })
+}
+
+/// Whether the tables are in the file that their Origin was given to.
+fn is_own_file(rows: &impl Rows, environment: &Environment, tables: &Handles) -> Result<bool> {
+    let recorded = rows.get(&tables.meta, Identity::KEY)?.map(Identity::decode).transpose()?;
+    let why = match recorded {
+        Some(recorded) if recorded == tables.file => return Ok(true),
+        Some(_) => "the data file was copied, or put back from a backup",
+        None => "it is not recorded which data file these events belong to",
+    };
+    let path = environment.path().display();
+    tracing::warn!(%path, "{why}: the next event that is written here begins a new Origin");
+    Ok(false)
 }
 
 /// Checks the head against the tables: rows that vanished as whole pages would show in nothing else.

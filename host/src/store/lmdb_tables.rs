@@ -1,6 +1,7 @@
 //! The traits of a Root's tables over LMDB's: reading in either kind of transaction, writing in one of them.
 
 use super::environment::{ALL_KEYS, KeyRange, Rows, WriteTxn};
+use super::identity::Identity;
 use super::lmdb::Handles;
 use super::rows::{
     ARRIVALS, DOTS, Decoder, EVENTS, Encoder, HEALED, HeadRow, META, ORIGINS, clash_key, corrupt,
@@ -16,8 +17,8 @@ use std::sync::Arc;
 
 /// The tables of a Root inside one transaction `R`.
 pub(super) struct OverLmdb<'s, R> {
-    tables: &'s Handles,
-    rows: R,
+    pub(super) tables: &'s Handles,
+    pub(super) rows: R,
     /// The head of this transaction; read from the tables if nobody knew it.
     head: OnceCell<Arc<Head>>,
     /// What of the head has to be written.
@@ -25,6 +26,9 @@ pub(super) struct OverLmdb<'s, R> {
     /// The dot put last: the next one of its Origin builds on its sum.
     last_dot: Option<(Dot, DotRow)>,
 }
+
+/// The tables of a Root in the writer.
+pub(super) type Writing<'s, 'w, 'e> = OverLmdb<'s, &'w mut WriteTxn<'e>>;
 
 #[derive(Default)]
 struct Changed {
@@ -203,7 +207,7 @@ impl<R: Rows> Tables for OverLmdb<'_, R> {
     }
 }
 
-impl<'s, 'w, 'e> OverLmdb<'s, &'w mut WriteTxn<'e>> {
+impl<'s, 'w, 'e> Writing<'s, 'w, 'e> {
     /// The tables in a writer, with a head that has to be written whatever happens.
     pub(super) fn begin(tables: &'s Handles, txn: &'w mut WriteTxn<'e>, head: Head) -> Self {
         let mut this = Self::new(tables, txn, Some(Arc::new(head)));
@@ -211,7 +215,8 @@ impl<'s, 'w, 'e> OverLmdb<'s, &'w mut WriteTxn<'e>> {
         this
     }
 
-    fn change(&mut self) -> Result<&mut Head> {
+    /// The head, to be changed.
+    pub(super) fn change(&mut self) -> Result<&mut Head> {
         self.changed.facts = true;
         let mut head = match self.head.take() {
             Some(head) => head,
@@ -251,6 +256,12 @@ impl<'s, 'w, 'e> OverLmdb<'s, &'w mut WriteTxn<'e>> {
         Ok(Some(head))
     }
 
+    /// Writes a row over whatever holds the key, and leaves the head's count of events alone.
+    pub(super) fn put_over(&mut self, event: &StoredEvent<'_>) -> Result<()> {
+        self.changed.other = true;
+        self.rows.put(&self.tables.events, &event.key.0, &encode_event(event)?)
+    }
+
     /// Whether the winner of `event`'s key may be written over: it is the same value, or it is safe as a loser.
     fn check_takeover(&self, event: &StoredEvent<'_>) -> Result<()> {
         let Some(held) = self.event(event.key)? else { return Ok(()) };
@@ -264,7 +275,7 @@ impl<'s, 'w, 'e> OverLmdb<'s, &'w mut WriteTxn<'e>> {
     }
 }
 
-impl TablesMut for OverLmdb<'_, &mut WriteTxn<'_>> {
+impl TablesMut for Writing<'_, '_, '_> {
     fn put_event(&mut self, event: &StoredEvent<'_>) -> Result<()> {
         let row = encode_event(event)?;
         if event.clash {
@@ -322,6 +333,7 @@ impl TablesMut for OverLmdb<'_, &mut WriteTxn<'_>> {
             let head = self.change()?;
             head.origin = next;
             head.next_origin = None;
+            self.rows.put(&self.tables.meta, Identity::KEY, &self.tables.file.encode())?;
         }
         Ok(())
     }

@@ -5,16 +5,20 @@ mod datafile;
 pub mod environment;
 mod expiring;
 mod gate;
+mod identity;
 pub mod lmdb;
 mod lmdb_tables;
 pub mod lock;
 pub mod memory;
+mod restore;
 mod rows;
+pub mod verify;
 
 pub use datafile::DataFileError;
 pub use lmdb::{LmdbStore, OpenError};
 pub use lock::{DataLock, LockError};
 pub use memory::MemoryStore;
+pub use restore::Restored;
 
 use crate::core::tables::{Result, Tables, TablesMut};
 

@@ -3,8 +3,11 @@
 mod damage;
 mod environment;
 mod format;
+mod incarnations;
 mod laws;
+mod restore;
 mod twins;
+mod verify;
 
 use crate::core::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
 use crate::core::gset::{self, Candidate, Look};

@@ -1,9 +1,12 @@
-//! The bytes that FORMAT.md shows are the bytes that are written.
+//! The bytes that FORMAT.md shows are the bytes that are written; of the row that names the data file, the layout.
 
 use super::*;
 use crate::core::gset::{Body, Candidate, Incoming};
 use crate::store::LmdbStore;
 use crate::store::environment::{ALL_KEYS, Environment, Kind, Rows};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
 
 #[test]
 fn the_documented_rows_are_the_written_ones() {
@@ -29,6 +32,10 @@ fn the_documented_rows_are_the_written_ones() {
         let read = environment.read().expect("read");
         for row in read.range(&table, ALL_KEYS).expect("rows") {
             let (key, row) = row.expect("a row");
+            if (name.as_str(), key) == ("meta", b"file") {
+                assert_names_the_file(row, dir.path());
+                continue;
+            }
             let hex = |bytes| data_encoding::HEXLOWER.encode(bytes);
             lines.push(format!("{name} {} {}", hex(key), hex(row)).trim_end().to_owned());
         }
@@ -38,4 +45,17 @@ fn the_documented_rows_are_the_written_ones() {
     let begin = document.find("```rows\n").expect("FORMAT.md has the rows") + "```rows\n".len();
     let documented = document[begin..].split("\n```").next().expect("split gives one");
     assert_eq!(documented, written, "FORMAT.md and the code disagree");
+}
+
+/// The row is another one for every file: number 8 and time of birth (or nonce) 16, behind the checksum 4.
+fn assert_names_the_file(row: &[u8], dir: &Path) {
+    assert_eq!(row.len(), 4 + 8 + 16);
+    let file = std::fs::metadata(dir.join("data.mdb")).expect("the file");
+    assert_eq!(row[4..12], file.ino().to_be_bytes());
+    if let Ok(nonce) = std::fs::read(dir.join("nonce")) {
+        assert_eq!(row[12..], nonce);
+    } else {
+        let made = file.created().expect("there is no nonce").duration_since(SystemTime::UNIX_EPOCH);
+        assert_eq!(row[12..], made.expect("after 1970").as_nanos().to_be_bytes());
+    }
 }

@@ -73,8 +73,8 @@ pub(super) enum Tell {
     News { digest: Digest, page: Option<Vec<u8>> },
     /// The next step.
     Reconciled { message: Vec<u8> },
-    /// The events asked for, as far as they are here.
-    Bundle { bundle: Vec<u8> },
+    /// The first of the events asked for, as far as they are here; of so many names.
+    Bundle { bundle: Vec<u8>, names: u32 },
     /// So many were admitted anew.
     Healed { admitted: u64 },
 }

@@ -19,6 +19,7 @@ mod reconcile;
 mod replica;
 mod round;
 mod state;
+mod verify;
 
 pub use error::{ExchangeError, FrameError, SyncError};
 pub use frame::{Ask, MEDIA_TYPE, PROTOCOL};
@@ -26,6 +27,7 @@ pub use page::{Page, Wanted};
 pub use replica::{Mint, Replica, Taken};
 pub use round::{Exchange, Link, Moved, Outcome, push_live, round};
 pub use state::{Digest, Span, State, lacking};
+pub use verify::{Difference, Fetched, compare, fetch};
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,10 @@
 
 use super::error::{FrameError, SyncError};
 use super::frame::{Name, name_of};
-use crate::core::event::EventKey;
+use crate::core::event::{EventKey, ValueHash};
 use crate::core::tables::Tables;
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// A message holds at most about so many bytes; what is left over comes with the next one.
@@ -34,6 +35,16 @@ impl Items {
             if inserted.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         inserted.and_then(|()| items.seal()).map_err(refused)?;
+        Ok(Self(items))
+    }
+
+    /// Values by name, in any order and repeated or not.
+    pub(super) fn named(names: impl Iterator<Item = (EventKey, ValueHash)>) -> Result<Self, SyncError> {
+        let mut items = NegentropyStorageVector::new();
+        for (key, hash) in names.collect::<BTreeSet<_>>() {
+            items.insert(key.time().0, id_of(name_of(key, hash))).map_err(refused)?;
+        }
+        items.seal().map_err(refused)?;
         Ok(Self(items))
     }
 

@@ -13,7 +13,7 @@ use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, Seq, ValidTime, ValueHash};
 use crate::core::gset::{self, Candidate, Incoming, Merged};
 use crate::core::knowledge::Knowledge;
-use crate::core::limits::{ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_PAGE_BYTES};
+use crate::core::limits::{ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_NAMES_MAX, SYNC_PAGE_BYTES};
 use crate::core::rule::{self, Rule};
 use crate::core::tables::{Fork, Head, Result as TableResult, Tables, TablesMut};
 use crate::store::Store;
@@ -127,7 +127,11 @@ impl Replica {
                 .news(digest, Origin(*current), Seq(*last))?
                 .unwrap_or(Tell::Same { now_ms: self.now_ms() }),
             Question::Reconcile { message } => Tell::Reconciled { message: self.items()?.answer(message)? },
-            Question::Fetch { names } => Tell::Bundle { bundle: frame::encode_bundle(&self.told(names)?) },
+            Question::Fetch { names } => {
+                let (told, names) = self.told(names)?;
+                let names = u32::try_from(names).unwrap_or(u32::MAX);
+                Tell::Bundle { bundle: frame::encode_bundle(&told), names }
+            }
             Question::Heal { bundle } => {
                 Tell::Healed { admitted: self.readmit(&frame::decode_bundle(bundle)?)? }
             }
@@ -242,16 +246,20 @@ impl Replica {
         }
     }
 
-    /// The events of these names, as far as they are here.
-    pub(super) fn told(&self, names: &[frame::Name]) -> Result<Vec<Told>, SyncError> {
+    /// The events of the first of these names, as far as they are here, until they fill a page; of how many names.
+    pub(super) fn told(&self, names: &[frame::Name]) -> Result<(Vec<Told>, usize), SyncError> {
         let tables = self.store.read()?;
-        let mut told = Vec::with_capacity(names.len());
-        for (key, hash) in names {
+        let (mut told, mut bytes) = (Vec::new(), 0);
+        for (at, (key, hash)) in names.iter().take(SYNC_NAMES_MAX).enumerate() {
+            if bytes >= SYNC_PAGE_BYTES {
+                return Ok((told, at));
+            }
             if let Some(event) = tables.find(EventKey(*key), ValueHash(*hash))? {
+                bytes += event.value.data.len();
                 told.push(Told::new(&event));
             }
         }
-        Ok(told)
+        Ok((told, names.len().min(SYNC_NAMES_MAX)))
     }
 
     /// Admits anew what of these events is not here although its dots are; how many.

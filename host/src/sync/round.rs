@@ -8,9 +8,9 @@
 //! was taken by then is durable and need not be sent again, and the next round begins where this one broke off.
 
 use super::error::{ExchangeError, SyncError};
-use super::frame::{self, Ask, Question, Tell};
+use super::frame::{self, Ask, Question, Tell, Told};
 use super::page::{Page, Wanted};
-use super::reconcile::Asking;
+use super::reconcile::{Asking, Items};
 use super::replica::{Replica, Taken};
 use super::state::{Digest, Span, State, lacking};
 use crate::core::event::Origin;
@@ -273,13 +273,17 @@ impl<X: Exchange> Talk<'_, X> {
             self.replica.leave_origin()?;
         }
         let (ours, theirs) = self.reconcile().await?;
-        for names in theirs.chunks(SYNC_NAMES_MAX) {
-            let answer = self.ask(Question::Fetch { names: names.to_vec() }).await?;
-            let Tell::Bundle { bundle } = answer else { return Err(unexpected("fetch", &answer)) };
-            self.link.moved.events_in += self.replica.readmit(&frame::decode_bundle(&bundle)?)?;
+        let mut rest = theirs.as_slice();
+        while !rest.is_empty() {
+            let (told, behind) = fetch(self.peer, self.link.number, rest).await?;
+            self.link.moved.events_in += self.replica.readmit(&told)?;
+            rest = behind;
         }
-        for names in ours.chunks(SYNC_NAMES_MAX) {
-            let bundle = frame::encode_bundle(&self.replica.told(names)?);
+        let mut rest = ours.as_slice();
+        while !rest.is_empty() {
+            let (told, names) = self.replica.told(rest)?;
+            rest = rest.get(names.max(1)..).unwrap_or_default();
+            let bundle = frame::encode_bundle(&told);
             let answer = self.ask(Question::Heal { bundle }).await?;
             let Tell::Healed { admitted } = answer else { return Err(unexpected("heal", &answer)) };
             self.link.moved.events_out += admitted;
@@ -291,17 +295,7 @@ impl<X: Exchange> Talk<'_, X> {
     /// The names of the values that only we hold, and of those that only the peer holds.
     async fn reconcile(&mut self) -> Result<(Vec<frame::Name>, Vec<frame::Name>), SyncError> {
         let items = self.replica.items()?;
-        let (mut asking, mut message) = Asking::begin(&items)?;
-        loop {
-            let answer = self.ask(Question::Reconcile { message }).await?;
-            let Tell::Reconciled { message: step } = answer else {
-                return Err(unexpected("reconcile", &answer));
-            };
-            match asking.take(&step)? {
-                Some(next) => message = next,
-                None => return Ok((asking.ours, asking.theirs)),
-            }
-        }
+        reconcile(&items, self.peer, self.link.number).await
     }
 
     async fn pull(&mut self, theirs: &State) -> Result<(), SyncError> {
@@ -388,6 +382,40 @@ impl<X: Exchange> Talk<'_, X> {
     }
 }
 
-fn unexpected(asked: &'static str, answer: &Tell) -> SyncError {
+/// The names of the values that only `items` has, and of those that only the peer has.
+pub(super) async fn reconcile(
+    items: &Items,
+    peer: &mut impl Exchange,
+    link: u64,
+) -> Result<(Vec<frame::Name>, Vec<frame::Name>), SyncError> {
+    let (mut asking, mut message) = Asking::begin(items)?;
+    loop {
+        let ask = Ask { link, question: Question::Reconcile { message } };
+        let answer = Tell::decode(&peer.exchange(ask.encode()).await?)?;
+        let Tell::Reconciled { message: step } = answer else {
+            return Err(unexpected("reconcile", &answer));
+        };
+        match asking.take(&step)? {
+            Some(next) => message = next,
+            None => return Ok((asking.ours, asking.theirs)),
+        }
+    }
+}
+
+/// The events of the first of these names, and the names behind them.
+pub(super) async fn fetch<'n>(
+    peer: &mut impl Exchange,
+    link: u64,
+    names: &'n [frame::Name],
+) -> Result<(Vec<Told>, &'n [frame::Name]), SyncError> {
+    let asked = names.get(..names.len().min(SYNC_NAMES_MAX)).unwrap_or_default().to_vec();
+    let ask = Ask { link, question: Question::Fetch { names: asked } };
+    let answer = Tell::decode(&peer.exchange(ask.encode()).await?)?;
+    let Tell::Bundle { bundle, names: looked_at } = answer else { return Err(unexpected("fetch", &answer)) };
+    let looked_at = usize::try_from(looked_at).unwrap_or(usize::MAX).max(1);
+    Ok((frame::decode_bundle(&bundle)?, names.get(looked_at..).unwrap_or_default()))
+}
+
+pub(super) fn unexpected(asked: &'static str, answer: &Tell) -> SyncError {
     SyncError::Unexpected { asked, answered: answer.name() }
 }

@@ -236,6 +236,8 @@ impl Replica {
             Ok(())
         })?;
         self.observe(page.clock);
+        metrics::counter!("laterbase_sync_events_taken_total").increment(taken.events);
+        metrics::counter!("laterbase_sync_events_repeated_total").increment(taken.repeated);
         if taken.dots > 0 {
             (self.merged)();
             self.committed();

@@ -9,4 +9,5 @@ mod plugins;
 mod readme;
 mod scripts;
 mod tidy;
+mod verify;
 mod walks;

@@ -24,7 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("http", &["core", "problem", "admit"]),
     ("metering", &[]),
     ("service", &["core", "problem", "plugin", "admit", "feed", "views", "root", "host", "http", "metering"]),
-    ("cli", &["core", "problem", "wall", "plugin", "config", "host"]),
+    ("cli", &["core", "problem", "wall", "store", "plugin", "config", "host"]),
 ];
 
 /// The only files in which unsafe code may stand.

@@ -11,4 +11,5 @@ mod plugins;
 mod readme;
 mod scripts;
 mod tidy;
+mod verify;
 mod walks;

@@ -35,7 +35,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "metering",
         ],
     ),
-    ("cli", &["core", "problem", "wall", "plugin", "config", "peers", "host"]),
+    ("cli", &["core", "problem", "wall", "store", "sync", "plugin", "config", "peers", "host"]),
 ];
 
 /// The only files in which unsafe code may stand.

@@ -8,13 +8,14 @@ mod peers;
 mod plugin;
 mod serve;
 mod template;
+mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Another server holds the data directory (`EX_TEMPFAIL` of sysexits.h).
+/// Another process holds the data directory (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_IN_USE: u8 = 75;
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -42,6 +43,8 @@ enum Command {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
         server: String,
     },
+    /// Check the events on disk while no server uses them: every row, and each against all that speak of it.
+    Verify(VerifyArguments),
     /// Make, look at and check plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -51,6 +54,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Checks one Root in a process of its own (`verify` calls this).
+    #[command(hide = true)]
+    VerifyRoot { events: PathBuf },
 }
 
 #[derive(Debug, Args)]
@@ -73,6 +79,16 @@ struct ServeArguments {
     /// Allow an address that other machines can reach, although there is no TLS and there are no tokens yet.
     #[arg(long)]
     insecure: bool,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArguments {
+    /// The data directory.
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+    /// The roots to check [default: all].
+    #[arg(value_name = "ROOT")]
+    roots: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,6 +121,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Peers { server } => peers::run(&server),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::VerifyRoot { events } => verify::run_child(&events),
         Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
         Command::Plugin(PluginCommand::Check { library }) => plugin::check(&library),

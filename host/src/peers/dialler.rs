@@ -6,7 +6,9 @@ use super::status::{PeerStatus, RootStatus};
 use crate::core::event::ValidTime;
 use crate::core::limits::SYNC_WAIT_MS_MAX;
 use crate::problem::Problem;
-use crate::sync::{Exchange, ExchangeError, Link, Outcome, Replica, SyncError, lacking, push_live, round};
+use crate::sync::{
+    Exchange, ExchangeError, Heard, Link, Outcome, Replica, SyncError, lacking, push_live, round,
+};
 use rand::Rng;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -189,24 +191,30 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
                     Ok(()) = commits.changed() => {
                         push_live(replica, talk, link).await?;
                         self.show(root, replica, link)?;
-                        if is_lacking(replica, link)? && relay.is_none() {
-                            relay = Some(Instant::now() + relay_pause());
+                        match lacks(replica, link)? {
+                            Lacks::Nothing => relay = None,
+                            Lacks::Ours => return Ok(()),
+                            Lacks::Others => relay = relay.or_else(|| Some(Instant::now() + relay_pause())),
                         }
                     }
                     () = until(relay) => {
-                        if is_lacking(replica, link)? {
+                        if lacks(replica, link)? != Lacks::Nothing {
                             return Ok(());
                         }
                         relay = None;
                     }
                 }
             };
-            let needs_round = link.heard(replica, &answer)?;
+            let heard = link.heard(replica, &answer)?;
             self.show(root, replica, link)?;
-            if needs_round {
-                // Mostly the same news is on its way from whoever admitted it.
-                let _changed = timeout(relay_pause(), commits.changed()).await;
-                return Ok(());
+            match heard {
+                Heard::Same => {}
+                Heard::Behind => return Ok(()),
+                Heard::Differs => {
+                    // Mostly the same news is on its way from whoever admitted it.
+                    let _changed = timeout(relay_pause(), commits.changed()).await;
+                    return Ok(());
+                }
             }
         }
     }
@@ -221,10 +229,26 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
     }
 }
 
-/// Whether the peer lacks something that we hold, as far as we know.
-fn is_lacking(replica: &Replica, link: &Link) -> Result<bool, SyncError> {
+/// What a peer lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacks {
+    Nothing,
+    /// What we admitted, more than is sent unasked.
+    Ours,
+    /// Only what others admitted.
+    Others,
+}
+
+/// What the peer lacks of what we hold, as far as we know.
+fn lacks(replica: &Replica, link: &Link) -> Result<Lacks, SyncError> {
     let ours = replica.store().read()?.head()?;
-    Ok(!lacking(link.known(), &ours.knowledge).is_empty())
+    let spans = lacking(link.known(), &ours.knowledge);
+    let is_ours = spans.iter().any(|span| span.origin == ours.origin.0);
+    Ok(match (spans.is_empty(), is_ours) {
+        (true, _) => Lacks::Nothing,
+        (false, true) => Lacks::Ours,
+        (false, false) => Lacks::Others,
+    })
 }
 
 /// Pauses that grow with each failure (full jitter between a half and the whole of them).

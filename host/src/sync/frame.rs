@@ -69,8 +69,8 @@ pub(super) enum Tell {
     Want { known: Lasts, want: Vec<Span>, whole: bool },
     /// This is what I hold now; `whole`: I do not hold a value that you sent as an alias.
     Took { known: Lasts, whole: bool },
-    /// I hold something else now; with it what I admitted myself, if it is little.
-    News { digest: Digest, page: Option<Vec<u8>> },
+    /// I hold something else now. With it what I admitted myself, if it is little; `last` is the last of that.
+    News { digest: Digest, last: u64, page: Option<Vec<u8>> },
     /// The next step.
     Reconciled { message: Vec<u8> },
     /// The first of the events asked for, as far as they are here; of so many names.

@@ -25,7 +25,7 @@ pub use error::{ExchangeError, FrameError, SyncError};
 pub use frame::{Ask, MEDIA_TYPE, PROTOCOL};
 pub use page::{Page, Wanted};
 pub use replica::{Mint, Replica, Taken};
-pub use round::{Exchange, Link, Moved, Outcome, push_live, round};
+pub use round::{Exchange, Heard, Link, Moved, Outcome, push_live, round};
 pub use state::{Digest, Span, State, lacking};
 pub use verify::{Difference, Fetched, compare, fetch};
 

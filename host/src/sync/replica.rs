@@ -181,7 +181,7 @@ impl Replica {
             Wanted { spans: &spans, known: &Knowledge::new(), whole: false, bytes_max: SYNC_PAGE_BYTES };
         let page =
             if is_live { Some(Page::collect(tables.as_ref(), wanted, self.stamp())?.encode()) } else { None };
-        Ok(Some(Tell::News { digest: now, page }))
+        Ok(Some(Tell::News { digest: now, last: latest.0, page }))
     }
 
     fn digest_of(&self, tables: &dyn Tables, head: &Arc<Head>) -> TableResult<Digest> {

@@ -61,6 +61,17 @@ pub struct Moved {
     pub clock_offset_ms: i64,
 }
 
+/// What the answer to a `Watch` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Both hold the same, or nothing is new.
+    Same,
+    /// The peer holds something else, maybe of others, who are about to tell us, too.
+    Differs,
+    /// The peer admitted more than it sends unasked.
+    Behind,
+}
+
 /// How a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -109,23 +120,24 @@ impl Link {
         Ok(self.question(Question::Watch { digest, current, last, wait_ms }))
     }
 
-    /// Takes the answer to [`Self::watch`]; true if only a round can tell what is different now.
-    pub fn heard(&mut self, replica: &Replica, answer: &[u8]) -> Result<bool, SyncError> {
+    /// Takes the answer to [`Self::watch`]; unless that says `Same`, only a round can tell what is different now.
+    pub fn heard(&mut self, replica: &Replica, answer: &[u8]) -> Result<Heard, SyncError> {
         let answer = Tell::decode(answer)?;
         if matches!(answer, Tell::Same { .. }) {
-            return Ok(false);
+            return Ok(Heard::Same);
         }
-        let Tell::News { digest, page } = answer else { return Err(unexpected("watch", &answer)) };
+        let Tell::News { digest, last, page } = answer else { return Err(unexpected("watch", &answer)) };
         if let Some(page) = page {
             self.count(replica.take(&Page::decode(&page)?, true)?);
         }
         self.digest = digest;
         let ours = replica.state()?;
-        let is_same = ours.digest() == digest;
-        if is_same {
-            self.known = ours.knowledge();
+        let knowledge = ours.knowledge();
+        if ours.digest() == digest {
+            self.known = knowledge;
+            return Ok(Heard::Same);
         }
-        Ok(!is_same)
+        Ok(if knowledge.get(self.current).0 < last { Heard::Behind } else { Heard::Differs })
     }
 
     fn count(&mut self, taken: Taken) {

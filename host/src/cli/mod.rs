@@ -6,10 +6,12 @@
 
 mod peers;
 mod plugin;
+mod repair;
 mod serve;
 mod template;
 mod verify;
 
+use crate::peers::PeerAddress;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -57,6 +59,9 @@ enum Command {
     /// Checks one Root in a process of its own (`verify` calls this).
     #[command(hide = true)]
     VerifyRoot { events: PathBuf },
+    /// Compares one Root with a peer in a process of its own (`verify --peer` calls this).
+    #[command(hide = true)]
+    RepairRoot { events: PathBuf, root: String, peer: String },
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +91,9 @@ struct VerifyArguments {
     /// The data directory.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data: PathBuf,
+    /// A running replica to compare with: names what differs, and puts back what is gone here.
+    #[arg(long, value_name = "URL")]
+    peer: Option<PeerAddress>,
     /// The roots to check [default: all].
     #[arg(value_name = "ROOT")]
     roots: Vec<String>,
@@ -123,6 +131,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Peers { server } => peers::run(&server),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::VerifyRoot { events } => verify::run_child(&events),
+        Command::RepairRoot { events, root, peer } => repair::run_child(&events, &root, &peer),
         Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
         Command::Plugin(PluginCommand::Check { library }) => plugin::check(&library),

@@ -4,8 +4,9 @@
 //! process that maps it, and then the others are checked still. The child writes what it finds as JSON lines to its
 //! standard output, the last one when it has come to the end.
 
-use super::{EXIT_IN_USE, EXIT_USAGE, VerifyArguments, fail};
+use super::{EXIT_IN_USE, EXIT_USAGE, VerifyArguments, fail, repair};
 use crate::core::tables::TableError;
+use crate::peers::PeerAddress;
 use crate::store::verify::{Counts, Fault, Report, scan};
 use crate::store::{DataLock, LockError, OpenError};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
@@ -70,10 +71,31 @@ pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
             Ok(outcome) => outcome,
             Err(fault) => return fail(1, &format!("{name}: the check does not start: {fault}")),
         };
+        let outcome = match &arguments.peer {
+            None => outcome,
+            Some(peer) => match compare(&name, &folder, peer, outcome) {
+                Ok((outcome, is_equal)) => {
+                    whole &= is_equal;
+                    outcome
+                }
+                Err(fault) => return fail(1, &format!("{name}: the comparison does not start: {fault}")),
+            },
+        };
         whole &= outcome.faults == 0;
         outcome.print(&name, &folder);
     }
     if whole { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// Compares a Root with a peer, prints what came of it, and checks again if something was put back. The second answer
+/// says whether the two hold the same now.
+fn compare(name: &str, folder: &Path, peer: &PeerAddress, outcome: Outcome) -> io::Result<(Outcome, bool)> {
+    let repaired = repair::run(name, &folder.join("events"), peer)?;
+    for line in repaired.lines(name, peer) {
+        println!("{line}");
+    }
+    let outcome = if repaired.has_restored() { check(name, folder)? } else { outcome };
+    Ok((outcome, repaired.is_equal()))
 }
 
 /// The Roots that are named, or all, with their folders.

@@ -12,4 +12,4 @@ mod status;
 pub use address::{AddressError, PeerAddress};
 pub use client::{Client, Connect, Progress, Tcp};
 pub use dialler::{Dialler, Roots};
-pub use status::{PeerStatus, Peers, RootStatus};
+pub use status::{Bytes, PeerStatus, Peers, RootStatus};

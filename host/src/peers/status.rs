@@ -65,6 +65,11 @@ struct Shown {
 }
 
 impl Bytes {
+    /// All of them, in either direction.
+    pub fn total(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed) + self.received.load(Ordering::Relaxed)
+    }
+
     /// Counts one exchange.
     pub(super) fn add(&self, sent: u64, received: u64) {
         self.sent.fetch_add(sent, Ordering::Relaxed);

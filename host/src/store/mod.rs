@@ -10,7 +10,7 @@ pub mod lmdb;
 mod lmdb_tables;
 pub mod lock;
 pub mod memory;
-mod restore;
+pub mod restore;
 mod rows;
 pub mod verify;
 

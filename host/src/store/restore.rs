@@ -9,9 +9,10 @@ use super::environment::{ALL_KEYS, Rows};
 use super::lmdb_tables::Writing;
 use super::rows::{clash_key, decode_dot, decode_dot_key, decode_event};
 use crate::core::event::{Dot, EventKey, Value, ValueHash};
-use crate::core::tables::{Result, StoredEvent, TablesMut};
+use crate::core::tables::{Result, StoredEvent, TableError, TablesMut};
+use crate::store::Store;
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 /// What became of an event that was to be put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,42 @@ struct Kept {
     clash: bool,
 }
 
+/// A value of a key, by its hash.
+pub type Name = (EventKey, ValueHash);
+
+/// The values that dots name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Named {
+    /// Those that can be read, ascending.
+    pub here: Vec<Name>,
+    /// Those that are gone or damaged, ascending.
+    pub gone: Vec<Name>,
+}
+
 impl LmdbStore {
+    /// Looks for every value that a dot names. Takes 32 bytes of memory a value.
+    pub fn named(&self) -> Result<Named> {
+        let tables = self.read()?;
+        let mut names = Vec::new();
+        for (origin, last) in tables.head()?.knowledge.iter() {
+            tables.dots(origin, 1..=last.0, &mut |_, row| {
+                names.push((row.key, row.hash));
+                ControlFlow::Continue(())
+            })?;
+        }
+        names.sort_unstable();
+        names.dedup();
+        let (mut here, mut gone) = (Vec::with_capacity(names.len()), Vec::new());
+        for (key, hash) in names {
+            match tables.find(key, hash) {
+                Ok(Some(_)) => here.push((key, hash)),
+                Ok(None) | Err(TableError::Corrupt { .. }) => gone.push((key, hash)),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(Named { here, gone })
+    }
+
     /// As [`Self::restore_events`], of one event.
     pub fn restore_event(&self, key: EventKey, value: Value<'_>) -> Result<Restored> {
         let restored = self.restore_events(&[(key, value)])?;

@@ -86,6 +86,11 @@ impl Server {
     /// Kills it as a power cut would end the process, and starts it again on the same folder.
     pub fn crash_and_restart(&mut self) -> Result<()> {
         self.kill()?;
+        self.restart()
+    }
+
+    /// Starts it again on the same folder, once it has ended.
+    pub fn restart(&mut self) -> Result<()> {
         let (child, address) = spawn(&self.folder, &self.arguments)?;
         (self.child, self.address) = (child, address);
         Ok(())

@@ -116,7 +116,7 @@ impl Root {
         let merged = wake_views.clone();
         let mint = Box::new(|| Origin(rand::random()));
         let (clock, wall) = (Arc::clone(&self.clock), Arc::clone(&self.desk.wall));
-        let replica = Replica::new(Arc::clone(&store), clock, wall, mint).telling(move || merged(true));
+        let replica = Replica::new(Arc::clone(&store), clock, wall, mint).telling(merged);
         let replica = Arc::new(replica);
         let told = Arc::clone(&replica);
         let wake = Box::new(move |rested| {

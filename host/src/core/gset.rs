@@ -167,12 +167,19 @@ pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wal
         },
         Body::Alias(hash) => hash,
     };
-    if add_dot(tables, key, hash, dot)? {
+    let is_free = tables.event(key)?.is_none();
+    if !is_free && add_dot(tables, key, hash, dot)? {
         put_dot(tables, dot, key, hash)?;
         return Ok(Merged::Alias);
     }
     let Body::Whole(value) = body else { return Ok(Merged::NeedsWhole) };
-    let merged = put_value(tables, StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;
+    let event = StoredEvent { key, hash, value, dots: vec![dot], clash: false };
+    let merged = if is_free {
+        tables.put_event(&event)?;
+        Merged::New
+    } else {
+        put_value(tables, event)?
+    };
     put_dot(tables, dot, key, hash)?;
     put_arrival(tables, (key, hash, dot), wall_ms)?;
     Ok(merged)

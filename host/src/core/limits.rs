@@ -14,7 +14,7 @@ pub const PIN_BYTES_MAX: usize = 2048;
 /// What a page between replicas may unpack to, in bytes.
 pub const PAGE_PLAIN_BYTES_MAX: usize = 64 << 20;
 /// Data on a page between replicas at which it is closed, in bytes.
-pub const SYNC_PAGE_BYTES: usize = 1 << 20;
+pub const SYNC_PAGE_BYTES: usize = 4 << 20;
 /// The same on a link that keeps breaking.
 pub const SYNC_PAGE_BYTES_MIN: usize = 4 << 10;
 /// Rows of a page between replicas.

@@ -160,6 +160,19 @@ impl<C: Connect> Exchange for Client<C> {
         self.ask(Method::POST, path, ask.into()).await.map(Vec::from)
     }
 
+    async fn alongside<T: Send + 'static>(
+        &mut self,
+        ask: Vec<u8>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> (Result<Vec<u8>, ExchangeError>, T) {
+        let working = tokio::task::spawn_blocking(work);
+        let answer = self.exchange(ask).await;
+        match working.await {
+            Ok(done) => (answer, done),
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
     fn progressed(&mut self, moved: Moved, to_pull: u64, to_push: u64) {
         if let Some(progress) = &mut self.progress {
             progress(moved, to_pull, to_push);

@@ -176,7 +176,7 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
     async fn listen(
         &self,
         root: &str,
-        replica: &Replica,
+        replica: &Arc<Replica>,
         (talk, listen): (&mut Client<C>, &mut Client<C>),
         link: &mut Link,
         commits: &mut watch::Receiver<u64>,

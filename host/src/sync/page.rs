@@ -137,6 +137,11 @@ impl Page {
         })
     }
 
+    /// What is known after all rows were taken by somebody who knows `before`.
+    pub(super) fn after(&self, before: &Knowledge) -> Knowledge {
+        before.iter().chain(self.rows.iter().map(|row| (row.dot.origin, row.dot.seq))).collect()
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.len()

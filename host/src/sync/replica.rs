@@ -35,8 +35,8 @@ pub struct Replica {
     /// The digest of the state that belongs to this head: every peer that waits for news asks for it.
     digest: Mutex<Option<(Arc<Head>, Digest)>>,
     commits: watch::Sender<u64>,
-    /// Called after each commit of what a peer sent.
-    merged: Box<dyn Fn() + Send + Sync>,
+    /// Called with `false` after each commit of what a peer sent, with `true` when no more of it is on its way.
+    merged: Box<dyn Fn(bool) + Send + Sync>,
 }
 
 /// What became of a page.
@@ -63,12 +63,13 @@ impl Replica {
     pub fn new(store: Arc<dyn Store>, clock: Arc<Mutex<Clock>>, wall: Arc<dyn Wall>, mint: Mint) -> Self {
         let (commits, _) = watch::channel(0);
         let (asked, items, digest) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { store, clock, wall, mint, asked, items, digest, commits, merged: Box::new(|| ()) }
+        Self { store, clock, wall, mint, asked, items, digest, commits, merged: Box::new(|_| ()) }
     }
 
-    /// The same, and `merged` is called after each commit of what a peer sent.
+    /// The same, and `merged` is called with `false` after each commit of what a peer sent, and with `true` when no
+    /// more of it is on its way.
     #[must_use]
-    pub fn telling(mut self, merged: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn telling(mut self, merged: impl Fn(bool) + Send + Sync + 'static) -> Self {
         self.merged = Box::new(merged);
         self
     }
@@ -123,9 +124,12 @@ impl Replica {
                 lock(&self.asked).settle(&head.knowledge);
                 Tell::Took { known: frame::lasts(&head.knowledge), whole: taken.whole }
             }
-            Question::Watch { digest, current, last, .. } => self
-                .news(digest, Origin(*current), Seq(*last))?
-                .unwrap_or(Tell::Same { now_ms: self.now_ms() }),
+            Question::Watch { digest, current, last, .. } => {
+                // Who waits for news has nothing more to push.
+                self.rest();
+                let news = self.news(digest, Origin(*current), Seq(*last))?;
+                news.unwrap_or(Tell::Same { now_ms: self.now_ms() })
+            }
             Question::Reconcile { message } => Tell::Reconciled { message: self.items()?.answer(message)? },
             Question::Fetch { names } => {
                 let (told, names) = self.told(names)?;
@@ -239,7 +243,7 @@ impl Replica {
         metrics::counter!("laterbase_sync_events_taken_total").increment(taken.events);
         metrics::counter!("laterbase_sync_events_repeated_total").increment(taken.repeated);
         if taken.dots > 0 {
-            (self.merged)();
+            (self.merged)(false);
             self.committed();
         }
         match refused {
@@ -276,7 +280,7 @@ impl Replica {
             Ok(())
         })?;
         if admitted > 0 {
-            (self.merged)();
+            (self.merged)(false);
             self.committed();
         }
         Ok(admitted)
@@ -295,6 +299,11 @@ impl Replica {
     /// Remembers that these forks are healed.
     pub(super) fn remember(&self, forks: &[Fork]) -> Result<(), SyncError> {
         Ok(self.store.commit(&mut |tables| forks.iter().try_for_each(|fork| tables.put_healed(*fork)))?)
+    }
+
+    /// No more pages are on their way.
+    pub(super) fn rest(&self) {
+        (self.merged)(true);
     }
 
     /// The names of all values; kept until something else is held.

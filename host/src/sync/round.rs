@@ -18,11 +18,24 @@ use crate::core::knowledge::{Knowledge, Sum};
 use crate::core::limits::{SYNC_NAMES_MAX, SYNC_PAGE_BYTES, SYNC_PAGE_BYTES_MIN};
 use crate::core::rule::{self, Rule};
 use crate::core::tables::Fork;
+use std::sync::Arc;
 
 /// The way to a peer: a frame out, a frame back.
 pub trait Exchange {
     /// Sends a question's frame and returns the answer's.
     fn exchange(&mut self, ask: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, ExchangeError>>;
+
+    /// Sends a question's frame and does some work while the answer is on its way.
+    fn alongside<T: Send + 'static>(
+        &mut self,
+        ask: Vec<u8>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = (Result<Vec<u8>, ExchangeError>, T)> {
+        async {
+            let done = work();
+            (self.exchange(ask).await, done)
+        }
+    }
 
     /// Hears after each page what was moved so far, and how many dots are still to be pulled and pushed.
     fn progressed(&mut self, moved: Moved, to_pull: u64, to_push: u64) {
@@ -148,7 +161,7 @@ impl Link {
 
 /// One round over `link`. `is_idle`: nothing is known to be different, so a digest is sent first.
 pub async fn round(
-    replica: &Replica,
+    replica: &Arc<Replica>,
     peer: &mut impl Exchange,
     link: &mut Link,
     is_idle: bool,
@@ -156,6 +169,7 @@ pub async fn round(
     let mut talk = Talk { replica, peer, link };
     let outcome = talk.round(is_idle).await;
     talk.replica.release(talk.link.number);
+    talk.replica.rest();
     if let Err(SyncError::Exchange(_)) = &outcome {
         talk.link.broke();
     }
@@ -164,7 +178,7 @@ pub async fn round(
 
 /// Sends our own latest admissions to a peer that is close behind.
 pub async fn push_live(
-    replica: &Replica,
+    replica: &Arc<Replica>,
     peer: &mut impl Exchange,
     link: &mut Link,
 ) -> Result<(), SyncError> {
@@ -180,7 +194,7 @@ pub async fn push_live(
 }
 
 struct Talk<'t, X> {
-    replica: &'t Replica,
+    replica: &'t Arc<Replica>,
     peer: &'t mut X,
     link: &'t mut Link,
 }
@@ -310,27 +324,55 @@ impl<X: Exchange> Talk<'_, X> {
         reconcile(&items, self.peer, self.link.number).await
     }
 
+    /// Asks for the next page while the one before is being taken in, as if all of that could be taken. If it could
+    /// not, the rows asked for too early do not follow on what is here, and are dropped.
     async fn pull(&mut self, theirs: &State) -> Result<(), SyncError> {
-        let (held, mut whole) = (theirs.knowledge(), false);
+        let (held, mut whole, mut early) = (theirs.knowledge(), false, None);
         loop {
             let known = self.replica.store().read()?.head()?.knowledge.clone();
-            let want = self.replica.lend(self.link.number, lacking(&known, &held));
-            let Some(first) = want.first().copied() else { return Ok(()) };
-            let bytes_max = u32::try_from(self.link.page_bytes).unwrap_or(u32::MAX);
-            let known = frame::lasts(&known);
-            let answer = self.ask(Question::Pull { known, want, whole, bytes_max }).await?;
+            let answer = match early.take() {
+                Some(answer) => answer,
+                None => match self.next_page(&known, &held, whole) {
+                    Some(ask) => self.peer.exchange(ask).await?,
+                    None => return Ok(()),
+                },
+            };
+            let answer = Tell::decode(&answer)?;
             let Tell::Page { page } = answer else { return Err(unexpected("pull", &answer)) };
             let page = Page::decode(&page)?;
-            let taken = self.replica.take(&page, true)?;
+            let (rows, after) = (page.len(), page.after(&known));
+            let replica = Arc::clone(self.replica);
+            let take = move || replica.take(&page, true);
+            let taken = match self.next_page(&after, &held, false) {
+                Some(ask) => {
+                    let (answer, taken) = self.peer.alongside(ask, take).await;
+                    early = Some(answer?);
+                    taken?
+                }
+                None => take()?,
+            };
             self.link.count(taken);
             self.link.came_through();
             self.progressed()?;
-            if taken.dots == 0 && (whole || !taken.whole) {
-                let what = format!("asked for dots from {}, got {} rows", first.begin(), page.len());
-                return Err(SyncError::Stalled { what });
+            // Another link may have brought the same rows in the meantime.
+            let is_stuck = self.replica.store().read()?.head()?.knowledge == known;
+            if is_stuck && (whole || !taken.whole) {
+                return Err(SyncError::Stalled { what: format!("a page of {rows} rows") });
             }
             whole = taken.whole;
+            early = early.filter(|_| !whole);
         }
+    }
+
+    /// The question for the next page of what `held` has and `known` lacks; none if that is nothing.
+    fn next_page(&self, known: &Knowledge, held: &Knowledge, whole: bool) -> Option<Vec<u8>> {
+        let want = self.replica.lend(self.link.number, lacking(known, held));
+        if want.is_empty() {
+            return None;
+        }
+        let bytes_max = u32::try_from(self.link.page_bytes).unwrap_or(u32::MAX);
+        let question = Question::Pull { known: frame::lasts(known), want, whole, bytes_max };
+        Some(self.link.question(question).encode())
     }
 
     fn progressed(&mut self) -> Result<(), SyncError> {

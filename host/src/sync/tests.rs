@@ -29,8 +29,8 @@ pub(super) fn replica_over(store: Arc<dyn Store>, mint: u64) -> Replica {
     Replica::new(store, Arc::new(Mutex::new(clock)), Arc::new(Still), mint)
 }
 
-fn replica(number: u64) -> Replica {
-    replica_over(Arc::new(MemoryStore::new(Origin(number.to_be_bytes()))), number << 32)
+fn replica(number: u64) -> Arc<Replica> {
+    Arc::new(replica_over(Arc::new(MemoryStore::new(Origin(number.to_be_bytes()))), number << 32))
 }
 
 fn key(number: u64) -> EventKey {
@@ -79,7 +79,7 @@ impl Exchange for Direct<'_> {
 }
 
 /// Rounds from `one` to `other` until they say that both hold the same; the last round's (frames, bytes).
-fn meet(one: &Replica, other: &Replica) -> (usize, usize) {
+fn meet(one: &Arc<Replica>, other: &Replica) -> (usize, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut link = Link::new(1);
     for _ in 0..10 {

@@ -401,3 +401,25 @@ impl Roots for Host {
         Self::now(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stranger cannot fill the disk with Roots, and asking makes none.
+    #[test]
+    fn peers_make_so_many_roots_and_no_more() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let host = Host::builder().data(scratch.path().join("data")).open().expect("opens");
+        for number in 0..ROOTS_FROM_PEERS_MAX {
+            let name = format!("r{number}");
+            assert!(!host.root_for_peer(&name, false).expect("answers").is_stored());
+            assert!(!host.roots.load().contains_key(&name));
+            host.root_for_peer(&name, true).expect("room");
+        }
+        let refused = host.root_for_peer("one-more", true).expect_err("no room");
+        assert_eq!(refused.code, Code::TooManyRoots);
+        host.root_for_peer("r0", true).expect("known");
+        assert!(!scratch.path().join("data/roots").exists(), "files come with the first event");
+    }
+}

@@ -11,6 +11,8 @@ pub const ORIGINS_MAX: usize = 65_536;
 /// Pins up to this size travel inside their cursor, in bytes.
 pub const PIN_BYTES_MAX: usize = 2048;
 
+/// How far ahead of the wall clock an event may be before it is counted as strange, in milliseconds.
+pub const FUTURE_MS_MAX: u64 = 60_000;
 /// What a page between replicas may unpack to, in bytes.
 pub const PAGE_PLAIN_BYTES_MAX: usize = 64 << 20;
 /// Data on a page between replicas at which it is closed, in bytes.

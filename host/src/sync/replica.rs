@@ -13,7 +13,7 @@ use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, Seq, ValidTime, ValueHash};
 use crate::core::gset::{self, Candidate, Incoming, Merged};
 use crate::core::knowledge::Knowledge;
-use crate::core::limits::{ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_NAMES_MAX, SYNC_PAGE_BYTES};
+use crate::core::limits::{FUTURE_MS_MAX, ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_NAMES_MAX, SYNC_PAGE_BYTES};
 use crate::core::rule::{self, Rule};
 use crate::core::tables::{Fork, Head, Result as TableResult, Tables, TablesMut};
 use crate::store::Store;
@@ -48,6 +48,8 @@ pub struct Taken {
     pub dots: u64,
     /// Events that were sent whole although they were known.
     pub repeated: u64,
+    /// New events whose time is so far ahead of this clock that a client could not have written them here.
+    pub future: u64,
     /// A row was an alias of a value that is not here: the rest of the page was dropped and is wanted whole.
     pub whole: bool,
 }
@@ -149,9 +151,10 @@ impl Replica {
         Ok(self.news(digest, Origin(*current), Seq(*last))?.is_none())
     }
 
-    /// Whether a Root without files must be made for this question.
+    /// Whether a Root without files must be made for this question: it brings events.
     pub fn needs_files(ask: &Ask) -> bool {
-        matches!(ask.question, Question::Push { .. } | Question::Heal { .. })
+        let Question::Push { page } = &ask.question else { return false };
+        Page::decode(page).is_ok_and(|page| !page.is_empty())
     }
 
     fn greeted(&self, digest: &Digest) -> Result<Tell, SyncError> {
@@ -232,6 +235,8 @@ impl Replica {
                 if !taken.count(merged, incoming) {
                     break;
                 }
+                taken.future +=
+                    u64::from(matches!(merged, Merged::New | Merged::Loser) && is_ahead(incoming, now_ms));
                 let is_new = !matches!(merged, Merged::Known);
                 if is_ours && is_new && tables.head()?.next_origin.is_none() && rule::holds(Rule::Minting) {
                     tables.put_next_origin((self.mint)())?;
@@ -242,6 +247,7 @@ impl Replica {
         self.observe(page.clock);
         metrics::counter!("laterbase_sync_events_taken_total").increment(taken.events);
         metrics::counter!("laterbase_sync_events_repeated_total").increment(taken.repeated);
+        metrics::counter!("laterbase_sync_events_future_total").increment(taken.future);
         if taken.dots > 0 {
             (self.merged)(false);
             self.committed();
@@ -352,6 +358,11 @@ impl Taken {
         }
         !matches!(merged, Merged::NeedsWhole | Merged::Gap)
     }
+}
+
+/// Whether an event is so far ahead that admission would refuse it. A merge takes it, or replicas would differ.
+fn is_ahead(incoming: Incoming<'_>, now_ms: u64) -> bool {
+    incoming.key.time().millis() > now_ms.saturating_add(FUTURE_MS_MAX).cast_signed()
 }
 
 fn is_one_too_many(tables: &dyn TablesMut, origin: Origin) -> TableResult<bool> {

@@ -10,5 +10,6 @@ mod hostile;
 mod plugins;
 mod readme;
 mod scripts;
+mod sync;
 mod tidy;
 mod walks;

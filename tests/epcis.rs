@@ -12,7 +12,7 @@ use std::io::Read;
 
 const LINES_PER_REQUEST: usize = 500;
 
-fn data(name: &str) -> String {
+pub(crate) fn data(name: &str) -> String {
     let path = top().join("plugins/epcis/tests/data/gen-6k").join(name);
     let mut file = File::open(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
     let mut text = String::new();
@@ -57,7 +57,8 @@ fn items(client: &mut Client, view: &str) -> BTreeMap<String, Value> {
     }
 }
 
-fn expect_the_views(client: &mut Client) {
+/// Asserts that both views answer as the other program did.
+pub(crate) fn expect_the_views(client: &mut Client) {
     let last_seen: BTreeMap<String, Value> = data("last_seen.ndjson.gz")
         .lines()
         .map(|row| serde_json::from_str::<(String, Value)>(row).expect("[key, value]"))

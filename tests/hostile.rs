@@ -8,12 +8,13 @@ use std::io::Write;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-fn code(answer: &Answer) -> String {
+/// The word by which a refusal is known.
+pub(crate) fn code(answer: &Answer) -> String {
     answer.json()["code"].as_str().unwrap_or_else(|| panic!("no code: {}", answer.text())).to_owned()
 }
 
 /// The server's memory in use, in bytes.
-fn resident(server: &Server) -> u64 {
+pub(crate) fn resident(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024

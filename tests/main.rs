@@ -11,6 +11,7 @@ mod hostile;
 mod plugins;
 mod readme;
 mod scripts;
+mod sync;
 mod tidy;
 mod verify;
 mod walks;

@@ -245,11 +245,15 @@ impl Host {
 
     /// The Root `name` for a peer. One that nobody here knows is added if `needs_files`, within the limit; otherwise
     /// it answers as an empty one and is forgotten.
-    pub fn root_for_peer(&self, name: &str, needs_files: bool) -> Result<Arc<Root>, Problem> {
+    pub fn root_for_peer(
+        &self,
+        name: &str,
+        needs_files: &dyn Fn() -> Result<bool, Problem>,
+    ) -> Result<Arc<Root>, Problem> {
         if let Some(root) = self.roots.load().get(name) {
             return Ok(Arc::clone(root));
         }
-        if !needs_files {
+        if !needs_files()? {
             return Ok(Arc::new(self.new_root(name)));
         }
         let catalog = self.registry.catalog();
@@ -264,7 +268,7 @@ impl Host {
             roots.entry(name.to_owned()).or_insert_with(|| Arc::new(self.new_root(name)));
             roots
         });
-        self.root_for_peer(name, false)
+        self.root_for_peer(name, &|| Ok(false))
     }
 
     /// Every maximum in force.
@@ -394,7 +398,7 @@ impl Roots for Host {
     }
 
     fn replica(&self, root: &str) -> Result<Arc<Replica>, Problem> {
-        Ok(Arc::clone(&self.root_for_peer(root, true)?.open()?.replica))
+        Ok(Arc::clone(&self.root_for_peer(root, &|| Ok(true))?.open()?.replica))
     }
 
     fn now(&self) -> ValidTime {

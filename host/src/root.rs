@@ -168,8 +168,11 @@ impl Root {
     /// The answer to a peer's frame, except that a question for news is answered at once. A Root without files
     /// answers as an empty one; they are made when a peer sends something. Blocks.
     pub fn answer(&self, ask: &Ask) -> Result<Vec<u8>, SyncError> {
-        let opened = if Replica::needs_files(ask) { self.open().map(Some) } else { self.opened() };
-        if let Some(opened) = opened.map_err(SyncError::Closed)? {
+        let opened = match self.opened().map_err(SyncError::Closed)? {
+            None if Replica::needs_files(ask)? => Some(self.open().map_err(SyncError::Closed)?),
+            opened => opened,
+        };
+        if let Some(opened) = opened {
             return opened.replica.answer(ask);
         }
         let store = Arc::new(MemoryStore::new(Origin([0; 8])));

@@ -217,7 +217,8 @@ impl Service for Front {
     async fn sync(&self, root: RootName, frame: Bytes) -> Result<Bytes, Problem> {
         let problem = |fault: &SyncError| fault.problem();
         let ask = Arc::new(Ask::decode(&frame).map_err(|fault| problem(&fault.into()))?);
-        let root = self.host.root_for_peer(root.as_str(), Replica::needs_files(&ask))?;
+        let needs_files = || Replica::needs_files(&ask).map_err(|fault| problem(&fault));
+        let root = self.host.root_for_peer(root.as_str(), &needs_files)?;
         if ask.wait_ms() > 0 {
             news(&root, &ask, self.stopped.clone()).await?;
         }

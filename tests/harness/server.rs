@@ -1,12 +1,14 @@
-//! The real binary, started in a folder of its own on a free port, killed and started again at will.
+//! The real binary, started in a folder of its own, killed and started again at will. It keeps its address over
+//! restarts, so that its peers find it again.
 
 use super::client::{Answer, Client, request};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The folder in which cargo put this test's profile: `target/debug` or `target/release`.
 ///
@@ -64,7 +66,7 @@ impl Server {
     /// Starts a server in `folder`.
     pub fn start_in(folder: &Path, arguments: &[&str]) -> Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (child, address) = spawn(folder, &arguments)?;
+        let (child, address) = spawn(folder, &arguments, own_address())?;
         Ok(Self { child, folder: folder.to_owned(), arguments, address, scratch: None })
     }
 
@@ -89,11 +91,16 @@ impl Server {
         self.restart()
     }
 
-    /// Starts it again on the same folder, once it has ended.
+    /// Starts it again, after it was killed or has ended, on the same folder and address.
     pub fn restart(&mut self) -> Result<()> {
-        let (child, address) = spawn(&self.folder, &self.arguments)?;
-        (self.child, self.address) = (child, address);
+        (self.child, self.address) = spawn(&self.folder, &self.arguments, self.address)?;
         Ok(())
+    }
+
+    /// The same with other arguments from now on.
+    pub fn restart_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.restart()
     }
 
     /// Kills it with SIGKILL.
@@ -139,9 +146,17 @@ impl Drop for Server {
     }
 }
 
-fn spawn(folder: &Path, arguments: &[String]) -> Result<(Child, SocketAddr)> {
+/// A loopback address that only this server listens on: the port that it gets is still free when it starts again.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, high | 0x80, low, NEXT.fetch_add(1, Ordering::Relaxed));
+    SocketAddr::from((own, 0))
+}
+
+fn spawn(folder: &Path, arguments: &[String], listen: SocketAddr) -> Result<(Child, SocketAddr)> {
     let mut command = Command::new(built());
-    command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).current_dir(folder);
+    command.args(["serve", "--listen", &listen.to_string()]).args(arguments).current_dir(folder);
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
     let mut child = command.stdout(Stdio::piped()).stderr(log).stdin(Stdio::null()).spawn()?;
     let mut line = String::new();

@@ -237,7 +237,13 @@ pub(super) fn encode_bundle(events: &[Told]) -> Vec<u8> {
 /// The events in a bundle.
 pub(super) fn decode_bundle(packed: &[u8]) -> Result<Vec<Told>, FrameError> {
     let plain = super::pack::unpack(packed, crate::core::limits::PAGE_PLAIN_BYTES_MAX)?;
-    postcard::from_bytes(&plain).map_err(|_| FrameError::Form("the bundle does not hold events"))
+    let broken = |_| FrameError::Form("the bundle does not hold events");
+    let (events, rest) = postcard::take_from_bytes(&plain).map_err(broken)?;
+    if rest.is_empty() {
+        Ok(events)
+    } else {
+        Err(FrameError::Form("bytes are left behind the bundle's events"))
+    }
 }
 
 /// The name of an event.

@@ -151,10 +151,13 @@ impl Replica {
         Ok(self.news(digest, Origin(*current), Seq(*last))?.is_none())
     }
 
-    /// Whether a Root without files must be made for this question: it brings events.
-    pub fn needs_files(ask: &Ask) -> bool {
-        let Question::Push { page } = &ask.question else { return false };
-        Page::decode(page).is_ok_and(|page| !page.is_empty())
+    /// Whether a Root without files must be made for this question: it brings something that an empty one can take.
+    /// The first row of a page tells; without it the rest would be dropped.
+    pub fn needs_files(ask: &Ask) -> Result<bool, SyncError> {
+        let Question::Push { page } = &ask.question else { return Ok(false) };
+        let page = Page::decode(page)?;
+        let first = page.rows().next();
+        Ok(first.is_some_and(|row| row.dot.seq.0 == 1 && matches!(row.body, gset::Body::Whole(_))))
     }
 
     fn greeted(&self, digest: &Digest) -> Result<Tell, SyncError> {

@@ -209,8 +209,13 @@ impl<X: Exchange> Talk<'_, X> {
         if is_idle && self.greet().await? {
             return Ok(Outcome::Same);
         }
-        let theirs = self.meet().await?;
+        let mut theirs = self.meet().await?;
         self.pull(&theirs).await?;
+        // Since the two were compared, another peer may have brought dots of an Origin whose next ones came from here.
+        while rule::holds(Rule::ForkRepair) && self.is_forked(&theirs)? {
+            theirs = self.meet().await?;
+            self.pull(&theirs).await?;
+        }
         self.push(&theirs).await?;
         let ours = self.replica.state()?;
         let known = ours.knowledge();
@@ -290,6 +295,12 @@ impl<X: Exchange> Talk<'_, X> {
             }
         }
         Ok(open)
+    }
+
+    /// Whether we hold another history than the peer held, as far as we can judge, and have not healed that.
+    fn is_forked(&self, theirs: &State) -> Result<bool, SyncError> {
+        let ours = self.replica.state()?;
+        Ok(ours.digest() != theirs.digest() && !self.forks(&ours, theirs, &[])?.is_empty())
     }
 
     /// Finds the difference of the two sets and lets each side admit anew what it would never be sent.

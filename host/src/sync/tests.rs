@@ -4,6 +4,7 @@ use super::*;
 use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, ValidTime, Value};
 use crate::core::gset::{self, Candidate, Look};
+use crate::core::knowledge::Knowledge;
 use crate::core::rule::{self, Rule};
 use crate::store::{MemoryStore, Store};
 use crate::wall::Wall;
@@ -141,6 +142,44 @@ fn a_fork_is_found_and_healed() {
         meet(&original, &copy);
         assert_ne!(values(&original), values(&copy), "without the repair the two stay apart");
     });
+}
+
+/// A peer over which a page of another arrives just when the two have compared what they hold.
+struct Meanwhile<'r> {
+    direct: Direct<'r>,
+    ours: &'r Replica,
+    page: Page,
+}
+
+impl Exchange for Meanwhile<'_> {
+    async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
+        let answer = self.direct.exchange(ask).await;
+        self.ours.take(&std::mem::take(&mut self.page), true).expect("another's page is taken");
+        answer
+    }
+}
+
+/// A fork that comes about within a round, after the two were compared, is healed like any other.
+#[test]
+fn a_fork_that_two_peers_make_at_once_is_healed() {
+    let (original, copy, ours) = (replica(1), replica(1), replica(2));
+    for twin in [&original, &copy] {
+        post(twin, 0, "before");
+    }
+    post(&original, 10, "here");
+    post(&copy, 20, "there");
+    post(&copy, 21, "there, too");
+    let spans =
+        lacking(&ours.state().expect("a state").knowledge(), &original.state().expect("a state").knowledge());
+    let wanted = Wanted { spans: &spans, known: &Knowledge::new(), whole: true, bytes_max: 1 << 20 };
+    let page = original.page(wanted).expect("a page");
+    let direct = Direct { peer: &copy, frames: 0, bytes: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut peer = Meanwhile { direct, ours: &ours, page };
+    runtime.block_on(round(&ours, &mut peer, &mut Link::new(1), false)).expect("a round");
+    assert_eq!(values(&ours).len(), 4, "both histories are here");
+    meet(&ours, &copy);
+    assert_eq!(values(&ours), values(&copy));
 }
 
 /// A peer knows dots of our own Origin that we lost: they come back, and the next admission begins a new Origin.

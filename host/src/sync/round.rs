@@ -289,7 +289,7 @@ impl<X: Exchange> Talk<'_, X> {
             };
             match asking.take(&step)? {
                 Some(next) => message = next,
-                None => return Ok((asking.ours, asking.theirs)),
+                None => return Ok(asking.found()),
             }
         }
     }
@@ -298,7 +298,8 @@ impl<X: Exchange> Talk<'_, X> {
         let (held, mut whole) = (theirs.knowledge(), false);
         loop {
             let known = self.replica.store().read()?.head()?.knowledge.clone();
-            let want = self.replica.lend(self.link.number, lacking(&known, &held));
+            let lacked = lacking(&known, &held);
+            let want = self.replica.lend(self.link.number, lacked.clone());
             let Some(first) = want.first().copied() else { return Ok(()) };
             let bytes_max = u32::try_from(self.link.page_bytes).unwrap_or(u32::MAX);
             let known = frame::lasts(&known);
@@ -308,7 +309,9 @@ impl<X: Exchange> Talk<'_, X> {
             let taken = self.replica.take(&page, true)?;
             self.link.count(taken);
             self.link.came_through();
-            if taken.dots == 0 && (whole || !taken.whole) {
+            // Others may have brought the same dots meanwhile: that is no standstill.
+            let is_still = lacking(&self.replica.store().read()?.head()?.knowledge, &held) == lacked;
+            if is_still && (whole || !taken.whole) {
                 let what = format!("asked for dots from {}, got {} rows", first.begin(), page.len());
                 return Err(SyncError::Stalled { what });
             }

@@ -5,7 +5,6 @@ use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, ValidTime, Value};
 use crate::core::gset::{self, Candidate, Look};
 use crate::core::rule::{self, Rule};
-use crate::core::tables::Tables;
 use crate::store::{MemoryStore, Store};
 use crate::wall::Wall;
 use std::ops::ControlFlow;
@@ -162,4 +161,32 @@ fn our_own_lost_events_come_back() {
     assert_eq!(head.knowledge.get(Origin(1_u64.to_be_bytes())).0, 9);
     meet(&restored, &peer);
     assert_eq!(values(&restored), values(&peer));
+}
+
+/// A peer whose answers are overtaken: before a page arrives, its dots have come from elsewhere.
+struct Overtaken<'r> {
+    peer: Direct<'r>,
+    ours: &'r Replica,
+}
+
+impl Exchange for Overtaken<'_> {
+    async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
+        let answer = self.peer.exchange(ask).await?;
+        if let Ok(frame::Tell::Page { page }) = frame::Tell::decode(&answer) {
+            self.ours.take(&Page::decode(&page).expect("a page"), false).expect("it is taken");
+        }
+        Ok(answer)
+    }
+}
+
+/// The peer pushes what we are just pulling: the pull brings nothing, and that is no error.
+#[test]
+fn a_page_that_was_overtaken_is_no_standstill() {
+    let (ours, peer) = (replica(1), replica(2));
+    post(&peer, 1, "pushed and pulled at one time");
+    let mut way = Overtaken { peer: Direct { peer: &peer, frames: 0, bytes: 0 }, ours: &ours };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let outcome = runtime.block_on(round(&ours, &mut way, &mut Link::new(1), true));
+    assert_eq!(outcome.expect("a round"), Outcome::Same);
+    assert_eq!(values(&ours), values(&peer));
 }

@@ -173,8 +173,9 @@ impl<X: Exchange> Talk<'_, X> {
         if is_idle && self.greet().await? {
             return Ok(Outcome::Same);
         }
-        let theirs = self.meet().await?;
+        let (theirs, healed) = self.meet().await?;
         self.pull(&theirs).await?;
+        self.settle(&theirs, &healed)?;
         self.push(&theirs).await?;
         let ours = self.replica.state()?;
         let known = ours.knowledge();
@@ -201,8 +202,9 @@ impl<X: Exchange> Talk<'_, X> {
         Ok(true)
     }
 
-    /// Exchanges states and heals what is forked; what the peer held before that.
-    async fn meet(&mut self) -> Result<State, SyncError> {
+    /// Exchanges states and heals what is forked; what the peer held before that, and the forks that needed nothing
+    /// of the peer any more.
+    async fn meet(&mut self) -> Result<(State, Vec<Fork>), SyncError> {
         let state = self.replica.state()?;
         let sent_ms = self.replica.now_ms();
         let answer = self.ask(Question::Meet { state: state.clone() }).await?;
@@ -214,10 +216,22 @@ impl<X: Exchange> Talk<'_, X> {
         self.link.current = theirs.current();
         self.link.digest = theirs.digest();
         let forks = self.forks(&state, &theirs, &forked)?;
-        if !forks.is_empty() && rule::holds(Rule::ForkRepair) {
-            self.heal(&forks).await?;
+        if forks.is_empty() || !rule::holds(Rule::ForkRepair) {
+            return Ok((theirs, Vec::new()));
         }
-        Ok(theirs)
+        let is_healed = self.heal(&forks).await?;
+        Ok((theirs, if is_healed { forks } else { Vec::new() }))
+    }
+
+    /// Remembers forks as healed once everything that the peer holds is here, too. What the peer admitted anew may be
+    /// in its tables only, and be lost with them: then nobody would ever send it again.
+    fn settle(&mut self, theirs: &State, healed: &[Fork]) -> Result<(), SyncError> {
+        let is_settled = self.replica.store().read()?.head()?.knowledge.covers(&theirs.knowledge());
+        if healed.is_empty() || !is_settled {
+            return Ok(());
+        }
+        self.link.moved.forks += healed.len() as u64;
+        self.replica.remember(healed)
     }
 
     fn note_clock(&mut self, sent_ms: u64, now_ms: u64) {
@@ -256,8 +270,9 @@ impl<X: Exchange> Talk<'_, X> {
         Ok(open)
     }
 
-    /// Finds the difference of the two sets and lets each side admit anew what it would never be sent.
-    async fn heal(&mut self, forks: &[Fork]) -> Result<(), SyncError> {
+    /// Finds the difference of the two sets and lets each side admit anew what it would never be sent; true if the
+    /// peer had nothing to admit.
+    async fn heal(&mut self, forks: &[Fork]) -> Result<bool, SyncError> {
         let current = self.replica.store().read()?.head()?.origin;
         if forks.iter().any(|fork| fork.origin == current) {
             self.replica.leave_origin()?;
@@ -268,14 +283,15 @@ impl<X: Exchange> Talk<'_, X> {
             let Tell::Bundle { bundle } = answer else { return Err(unexpected("fetch", &answer)) };
             self.link.moved.events_in += self.replica.readmit(&frame::decode_bundle(&bundle)?)?;
         }
+        let mut admitted_there = 0;
         for names in ours.chunks(SYNC_NAMES_MAX) {
             let bundle = frame::encode_bundle(&self.replica.told(names)?);
             let answer = self.ask(Question::Heal { bundle }).await?;
             let Tell::Healed { admitted } = answer else { return Err(unexpected("heal", &answer)) };
-            self.link.moved.events_out += admitted;
+            admitted_there += admitted;
         }
-        self.link.moved.forks += forks.len() as u64;
-        self.replica.remember(forks)
+        self.link.moved.events_out += admitted_there;
+        Ok(admitted_there == 0)
     }
 
     /// The names of the values that only we hold, and of those that only the peer holds.

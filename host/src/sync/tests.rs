@@ -143,6 +143,25 @@ fn a_fork_is_found_and_healed() {
     });
 }
 
+/// The peer's tables are rolled back before anybody has pulled what it admitted anew: the fork looks as it did when it
+/// was healed, and is healed again.
+#[test]
+fn a_fork_is_healed_again_after_a_roll_back() {
+    let ours = replica(1);
+    post(&ours, 10, "here");
+    let store = Arc::new(MemoryStore::new(Origin(1_u64.to_be_bytes())));
+    let peer = replica_over(Arc::<MemoryStore>::clone(&store), 2 << 32);
+    post(&peer, 20, "there");
+    let backup = store.copy();
+    let mut way = Direct { peer: &peer, frames: 0, bytes: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(round(&ours, &mut way, &mut Link::new(1), true)).expect("a round");
+    assert_eq!(values(&peer), values(&ours));
+    let rolled_back = replica_over(Arc::new(backup), 3 << 32);
+    meet(&ours, &rolled_back);
+    assert_eq!(values(&rolled_back), values(&ours));
+}
+
 /// A peer knows dots of our own Origin that we lost: they come back, and the next admission begins a new Origin.
 #[test]
 fn our_own_lost_events_come_back() {

@@ -28,4 +28,6 @@ pub use round::{Exchange, Link, Moved, Outcome, push_live, round};
 pub use state::{Digest, Span, State, lacking};
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

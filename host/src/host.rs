@@ -417,13 +417,13 @@ mod tests {
         let host = Host::builder().data(scratch.path().join("data")).open().expect("opens");
         for number in 0..ROOTS_FROM_PEERS_MAX {
             let name = format!("r{number}");
-            assert!(!host.root_for_peer(&name, false).expect("answers").is_stored());
+            assert!(!host.root_for_peer(&name, &|| Ok(false)).expect("answers").is_stored());
             assert!(!host.roots.load().contains_key(&name));
-            host.root_for_peer(&name, true).expect("room");
+            host.root_for_peer(&name, &|| Ok(true)).expect("room");
         }
-        let refused = host.root_for_peer("one-more", true).expect_err("no room");
+        let refused = host.root_for_peer("one-more", &|| Ok(true)).expect_err("no room");
         assert_eq!(refused.code, Code::TooManyRoots);
-        host.root_for_peer("r0", true).expect("known");
+        host.root_for_peer("r0", &|| Ok(true)).expect("known");
         assert!(!scratch.path().join("data/roots").exists(), "files come with the first event");
     }
 }

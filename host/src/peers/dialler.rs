@@ -163,7 +163,7 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
             let ours = replica.store().read()?.head()?;
             let is_settled = ours.knowledge == *link.known();
             drop(ours);
-            if outcome == Outcome::Same || is_settled {
+            if outcome == Outcome::Same || (outcome == Outcome::Moved && is_settled) {
                 self.listen(root, &replica, (&mut talk, &mut listen), link, &mut commits).await?;
             } else {
                 // Another link is at it: let it finish.

@@ -1,7 +1,7 @@
 //! A Root's tables in memory: the twin of `lmdb.rs` for simulations, and the model that it is tested against.
 //!
-//! The whole state sits behind one `Arc`. A reader holds on to the state of its time; a commit works on a copy (made
-//! only if somebody still reads) and puts it in place at its end, so an error changes nothing.
+//! The whole state sits behind one `Arc`. A reader holds on to the state of its time; a commit works on a copy, made
+//! at its first put, and puts it in place at its end, so an error changes nothing and a commit without a put is free.
 
 use super::Store;
 use crate::core::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
@@ -67,6 +67,12 @@ impl MemoryStore {
         Self { writer: Mutex::new(()), state: RwLock::new(Arc::new(state)) }
     }
 
+    /// Other tables that hold the same now: a backup, or a copy of the file.
+    #[cfg(test)]
+    pub(crate) fn copy(&self) -> Self {
+        Self { writer: Mutex::new(()), state: RwLock::new(self.state()) }
+    }
+
     fn state(&self) -> Arc<State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -79,9 +85,9 @@ impl Store for MemoryStore {
 
     fn commit(&self, body: &mut dyn FnMut(&mut dyn TablesMut) -> Result<()>) -> Result<()> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut writing = Writing(State::clone(&self.state()));
+        let mut writing = Writing(self.state());
         body(&mut writing)?;
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(writing.0);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = writing.0;
         Ok(())
     }
 }
@@ -89,8 +95,14 @@ impl Store for MemoryStore {
 /// A reader: the state of its time.
 struct Reading(Arc<State>);
 
-/// The writer: its own copy.
-struct Writing(State);
+/// The writer: what it began with, or its own copy once it has put something.
+struct Writing(Arc<State>);
+
+impl Writing {
+    fn own(&mut self) -> &mut State {
+        Arc::make_mut(&mut self.0)
+    }
+}
 
 impl AsRef<State> for Reading {
     fn as_ref(&self) -> &State {
@@ -205,7 +217,7 @@ fn refused(table: &'static str, row: String, reason: &'static str) -> TableError
 impl TablesMut for Writing {
     fn put_event(&mut self, event: &StoredEvent<'_>) -> Result<()> {
         let position = Position { key: event.key, loser: event.clash.then_some(event.hash) };
-        let state = &mut self.0;
+        let state = self.own();
         if let Some(held) = state.events.get(&position)
             && held.hash != event.hash
             && !state.events.contains_key(&Position { key: event.key, loser: Some(held.hash) })
@@ -226,12 +238,12 @@ impl TablesMut for Writing {
     }
 
     fn remove_loser(&mut self, key: EventKey, hash: ValueHash) -> Result<()> {
-        self.0.events.remove(&Position { key, loser: Some(hash) });
+        self.own().events.remove(&Position { key, loser: Some(hash) });
         Ok(())
     }
 
     fn put_dot(&mut self, dot: Dot, row: DotRow) -> Result<()> {
-        let state = &mut self.0;
+        let state = self.own();
         if state.head.knowledge.get(dot.origin).0.checked_add(1) != Some(dot.seq.0) {
             return Err(refused(
                 "dots",
@@ -245,7 +257,7 @@ impl TablesMut for Writing {
     }
 
     fn put_arrival(&mut self, number: Arrival, row: ArrivalRow) -> Result<()> {
-        let state = &mut self.0;
+        let state = self.own();
         if state.head.arrivals.checked_add(1) != Some(number.0) {
             let row = hex(&number.0.to_be_bytes());
             return Err(refused("arrivals", row, "the arrival does not follow on the last one"));
@@ -259,13 +271,13 @@ impl TablesMut for Writing {
     }
 
     fn put_next_origin(&mut self, origin: Origin) -> Result<()> {
-        Arc::make_mut(&mut self.0.head).next_origin = Some(origin);
+        Arc::make_mut(&mut self.own().head).next_origin = Some(origin);
         Ok(())
     }
 
     fn begin_next_origin(&mut self) -> Result<()> {
         if let Some(next) = self.0.head.next_origin {
-            let head = Arc::make_mut(&mut self.0.head);
+            let head = Arc::make_mut(&mut self.own().head);
             head.origin = next;
             head.next_origin = None;
         }
@@ -273,25 +285,25 @@ impl TablesMut for Writing {
     }
 
     fn put_healed(&mut self, fork: Fork) -> Result<()> {
-        self.0.healed.insert(fork);
+        self.own().healed.insert(fork);
         Ok(())
     }
 
     fn put_clock_max(&mut self, stamp: u64) -> Result<()> {
-        let head = Arc::make_mut(&mut self.0.head);
+        let head = Arc::make_mut(&mut self.own().head);
         head.clock_max = head.clock_max.max(stamp);
         Ok(())
     }
 
     fn put_stamp(&mut self, key: [u8; 16], stamp: u64, now_ms: u64, until_ms: u64) -> Result<()> {
-        self.0.stamps.retain(|_, (until, _)| *until > now_ms);
-        self.0.stamps.insert(key, (until_ms, stamp));
+        self.own().stamps.retain(|_, (until, _)| *until > now_ms);
+        self.own().stamps.insert(key, (until_ms, stamp));
         Ok(())
     }
 
     fn put_pin(&mut self, name: [u8; 16], bytes: &[u8], now_ms: u64, until_ms: u64) -> Result<()> {
-        self.0.pins.retain(|_, (until, _)| *until > now_ms);
-        self.0.pins.insert(name, (until_ms, bytes.into()));
+        self.own().pins.retain(|_, (until, _)| *until > now_ms);
+        self.own().pins.insert(name, (until_ms, bytes.into()));
         Ok(())
     }
 }

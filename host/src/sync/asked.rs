@@ -24,10 +24,11 @@ struct Lease {
 impl Asked {
     /// The spans that `link` may ask for now; they are its own until it releases them or the lease is over.
     pub(super) fn lend(&mut self, link: u64, now_ms: u64, spans: Vec<Span>) -> Vec<Span> {
-        self.0.retain(|_, lease| lease.until_ms > now_ms);
+        let until_ms = now_ms.saturating_add(SYNC_LEASE_MS);
+        // One that ends later than a new one would was made before the wall clock was put back.
+        self.0.retain(|_, lease| lease.until_ms > now_ms && lease.until_ms <= until_ms);
         let is_free = |span: &Span| self.0.get(&span.origin).is_none_or(|lease| lease.link == link);
         let lent: Vec<Span> = spans.into_iter().filter(is_free).collect();
-        let until_ms = now_ms.saturating_add(SYNC_LEASE_MS);
         self.0.extend(lent.iter().map(|span| (span.origin, Lease { link, last: span.last, until_ms })));
         lent
     }
@@ -64,5 +65,16 @@ mod tests {
         asked.release(1);
         assert_eq!(asked.lend(2, 0, vec![span(1)]), [span(1)]);
         assert_eq!(asked.lend(3, SYNC_LEASE_MS, vec![span(1)]), [span(1)]);
+    }
+
+    /// A wall clock that is put back by a month keeps no Origin from anybody for a month.
+    #[test]
+    fn a_lease_ends_although_the_clock_is_put_back() {
+        let span = Span { origin: [1; 8], first: 1, last: 9 };
+        let month_ms = 30 * 24 * 3600 * 1000;
+        let mut asked = Asked::default();
+        assert_eq!(asked.lend(1, month_ms, vec![span]), [span]);
+        assert_eq!(asked.lend(2, 0, vec![span]), [span]);
+        assert_eq!(asked.lend(1, 0, vec![span]), []);
     }
 }

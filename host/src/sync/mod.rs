@@ -30,4 +30,6 @@ pub use state::{Digest, Span, State, lacking};
 pub use verify::{Difference, Fetched, compare, fetch};
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

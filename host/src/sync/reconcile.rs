@@ -58,10 +58,8 @@ impl Items {
 /// The side that asks, and what it has found so far.
 pub(super) struct Asking<'i> {
     negentropy: Negentropy<'i, NegentropyStorageVector>,
-    /// Only here.
-    pub(super) ours: Vec<Name>,
-    /// Only there.
-    pub(super) theirs: Vec<Name>,
+    ours: Vec<Name>,
+    theirs: Vec<Name>,
 }
 
 impl<'i> Asking<'i> {
@@ -79,6 +77,15 @@ impl<'i> Asking<'i> {
         self.ours.extend(ours.iter().map(name_in));
         self.theirs.extend(theirs.iter().map(name_in));
         Ok(next)
+    }
+
+    /// The names only here and those only there, each in the order of keys: negentropy gives them in that of a hash
+    /// table, and what is admitted anew should get its dots in an order that can be repeated.
+    pub(super) fn found(self) -> (Vec<Name>, Vec<Name>) {
+        let (mut ours, mut theirs) = (self.ours, self.theirs);
+        ours.sort_unstable();
+        theirs.sort_unstable();
+        (ours, theirs)
     }
 }
 

@@ -20,6 +20,9 @@ use crate::core::rule::{self, Rule};
 use crate::core::tables::Fork;
 use std::sync::Arc;
 
+/// How often a round compares again because of a fork.
+const COMPARED_AGAIN_MAX: usize = 3;
+
 /// The way to a peer: a frame out, a frame back.
 pub trait Exchange {
     /// Sends a question's frame and returns the answer's.
@@ -92,6 +95,8 @@ pub enum Outcome {
     Same,
     /// Something was moved, or others are about to: another round will tell.
     Moved,
+    /// There are two histories of an Origin, and not all of both is here yet: another round goes on.
+    Forked,
 }
 
 impl Link {
@@ -209,14 +214,19 @@ impl<X: Exchange> Talk<'_, X> {
         if is_idle && self.greet().await? {
             return Ok(Outcome::Same);
         }
-        let mut theirs = self.meet().await?;
-        self.pull(&theirs).await?;
-        // Since the two were compared, another peer may have brought dots of an Origin whose next ones came from here.
-        while rule::holds(Rule::ForkRepair) && self.is_forked(&theirs)? {
-            theirs = self.meet().await?;
-            self.pull(&theirs).await?;
+        let mut theirs = self.meet_and_pull().await?;
+        // Since the two were compared, another peer may have brought dots of an Origin whose next ones came from here;
+        // and a fork is healed only after a look that finds nothing more to do.
+        for _ in 0..COMPARED_AGAIN_MAX {
+            if !self.is_forked(&theirs)? {
+                break;
+            }
+            theirs = self.meet_and_pull().await?;
         }
         self.push(&theirs).await?;
+        if self.is_forked(&theirs)? {
+            return Ok(Outcome::Forked);
+        }
         let ours = self.replica.state()?;
         let known = ours.knowledge();
         let is_same = known == self.link.known && known == theirs.knowledge();
@@ -242,8 +252,9 @@ impl<X: Exchange> Talk<'_, X> {
         Ok(true)
     }
 
-    /// Exchanges states and heals what is forked; what the peer held before that.
-    async fn meet(&mut self) -> Result<State, SyncError> {
+    /// Exchanges states and heals what is forked; what the peer held before that, and the forks that needed nothing
+    /// of the peer any more.
+    async fn meet(&mut self) -> Result<(State, Vec<Fork>), SyncError> {
         let state = self.replica.state()?;
         let sent_ms = self.replica.now_ms();
         let answer = self.ask(Question::Meet { state: state.clone() }).await?;
@@ -255,10 +266,22 @@ impl<X: Exchange> Talk<'_, X> {
         self.link.current = theirs.current();
         self.link.digest = theirs.digest();
         let forks = self.forks(&state, &theirs, &forked)?;
-        if !forks.is_empty() && rule::holds(Rule::ForkRepair) {
-            self.heal(&forks).await?;
+        if forks.is_empty() || !rule::holds(Rule::ForkRepair) {
+            return Ok((theirs, Vec::new()));
         }
-        Ok(theirs)
+        let is_healed = self.heal(&forks).await?;
+        Ok((theirs, if is_healed { forks } else { Vec::new() }))
+    }
+
+    /// Remembers forks as healed once everything that the peer holds is here, too. What the peer admitted anew may be
+    /// in its tables only, and be lost with them: then nobody would ever send it again.
+    fn settle(&mut self, theirs: &State, healed: &[Fork]) -> Result<(), SyncError> {
+        let is_settled = self.replica.store().read()?.head()?.knowledge.covers(&theirs.knowledge());
+        if healed.is_empty() || !is_settled {
+            return Ok(());
+        }
+        self.link.moved.forks += healed.len() as u64;
+        self.replica.remember(healed)
     }
 
     fn note_clock(&mut self, sent_ms: u64, now_ms: u64) {
@@ -297,14 +320,25 @@ impl<X: Exchange> Talk<'_, X> {
         Ok(open)
     }
 
+    /// Compares, heals what is forked, and takes in all that the peer holds; what that was.
+    async fn meet_and_pull(&mut self) -> Result<State, SyncError> {
+        let (theirs, healed) = self.meet().await?;
+        self.pull(&theirs).await?;
+        self.settle(&theirs, &healed)?;
+        Ok(theirs)
+    }
+
     /// Whether we hold another history than the peer held, as far as we can judge, and have not healed that.
     fn is_forked(&self, theirs: &State) -> Result<bool, SyncError> {
         let ours = self.replica.state()?;
-        Ok(ours.digest() != theirs.digest() && !self.forks(&ours, theirs, &[])?.is_empty())
+        Ok(rule::holds(Rule::ForkRepair)
+            && ours.digest() != theirs.digest()
+            && !self.forks(&ours, theirs, &[])?.is_empty())
     }
 
-    /// Finds the difference of the two sets and lets each side admit anew what it would never be sent.
-    async fn heal(&mut self, forks: &[Fork]) -> Result<(), SyncError> {
+    /// Finds the difference of the two sets and lets each side admit anew what it would never be sent; true if the
+    /// peer had nothing to admit.
+    async fn heal(&mut self, forks: &[Fork]) -> Result<bool, SyncError> {
         let current = self.replica.store().read()?.head()?.origin;
         if forks.iter().any(|fork| fork.origin == current) {
             self.replica.leave_origin()?;
@@ -316,6 +350,7 @@ impl<X: Exchange> Talk<'_, X> {
             self.link.moved.events_in += self.replica.readmit(&told)?;
             rest = behind;
         }
+        let mut admitted_there = 0;
         let mut rest = ours.as_slice();
         while !rest.is_empty() {
             let (told, names) = self.replica.told(rest)?;
@@ -323,10 +358,10 @@ impl<X: Exchange> Talk<'_, X> {
             let bundle = frame::encode_bundle(&told);
             let answer = self.ask(Question::Heal { bundle }).await?;
             let Tell::Healed { admitted } = answer else { return Err(unexpected("heal", &answer)) };
-            self.link.moved.events_out += admitted;
+            admitted_there += admitted;
         }
-        self.link.moved.forks += forks.len() as u64;
-        self.replica.remember(forks)
+        self.link.moved.events_out += admitted_there;
+        Ok(admitted_there == 0)
     }
 
     /// The names of the values that only we hold, and of those that only the peer holds.
@@ -341,6 +376,7 @@ impl<X: Exchange> Talk<'_, X> {
         let (held, mut whole, mut early) = (theirs.knowledge(), false, None);
         loop {
             let known = self.replica.store().read()?.head()?.knowledge.clone();
+            let is_early = early.is_some();
             let answer = match early.take() {
                 Some(answer) => answer,
                 None => match self.next_page(&known, &held, whole) {
@@ -365,8 +401,8 @@ impl<X: Exchange> Talk<'_, X> {
             self.link.count(taken);
             self.link.came_through();
             self.progressed()?;
-            // Another link may have brought the same rows in the meantime.
-            let is_stuck = self.replica.store().read()?.head()?.knowledge == known;
+            // Another link may have brought the rows that were asked for early.
+            let is_stuck = !is_early && self.replica.store().read()?.head()?.knowledge == known;
             if is_stuck && (whole || !taken.whole) {
                 return Err(SyncError::Stalled { what: format!("a page of {rows} rows") });
             }
@@ -462,7 +498,7 @@ pub(super) async fn reconcile(
         };
         match asking.take(&step)? {
             Some(next) => message = next,
-            None => return Ok((asking.ours, asking.theirs)),
+            None => return Ok(asking.found()),
         }
     }
 }

@@ -182,6 +182,25 @@ fn a_fork_that_two_peers_make_at_once_is_healed() {
     assert_eq!(values(&ours), values(&copy));
 }
 
+/// The peer's tables are rolled back before anybody has pulled what it admitted anew: the fork looks as it did when it
+/// was healed, and is healed again.
+#[test]
+fn a_fork_is_healed_again_after_a_roll_back() {
+    let ours = replica(1);
+    post(&ours, 10, "here");
+    let store = Arc::new(MemoryStore::new(Origin(1_u64.to_be_bytes())));
+    let peer = replica_over(Arc::<MemoryStore>::clone(&store), 2 << 32);
+    post(&peer, 20, "there");
+    let backup = store.copy();
+    let mut way = Direct { peer: &peer, frames: 0, bytes: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(round(&ours, &mut way, &mut Link::new(1), true)).expect("a round");
+    assert_eq!(values(&peer), values(&ours));
+    let rolled_back = replica_over(Arc::new(backup), 3 << 32);
+    meet(&ours, &rolled_back);
+    assert_eq!(values(&rolled_back), values(&ours));
+}
+
 /// A peer knows dots of our own Origin that we lost: they come back, and the next admission begins a new Origin.
 #[test]
 fn our_own_lost_events_come_back() {
@@ -200,4 +219,32 @@ fn our_own_lost_events_come_back() {
     assert_eq!(head.knowledge.get(Origin(1_u64.to_be_bytes())).0, 9);
     meet(&restored, &peer);
     assert_eq!(values(&restored), values(&peer));
+}
+
+/// A peer whose answers are overtaken: before a page arrives, its dots have come from elsewhere.
+struct Overtaken<'r> {
+    peer: Direct<'r>,
+    ours: &'r Replica,
+}
+
+impl Exchange for Overtaken<'_> {
+    async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
+        let answer = self.peer.exchange(ask).await?;
+        if let Ok(frame::Tell::Page { page }) = frame::Tell::decode(&answer) {
+            self.ours.take(&Page::decode(&page).expect("a page"), false).expect("it is taken");
+        }
+        Ok(answer)
+    }
+}
+
+/// The peer pushes what we are just pulling: the pull brings nothing, and that is no error.
+#[test]
+fn a_page_that_was_overtaken_is_no_standstill() {
+    let (ours, peer) = (replica(1), replica(2));
+    post(&peer, 1, "pushed and pulled at one time");
+    let mut way = Overtaken { peer: Direct { peer: &peer, frames: 0, bytes: 0 }, ours: &ours };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let outcome = runtime.block_on(round(&ours, &mut way, &mut Link::new(1), true));
+    assert_eq!(outcome.expect("a round"), Outcome::Same);
+    assert_eq!(values(&ours), values(&peer));
 }

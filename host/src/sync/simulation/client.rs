@@ -77,6 +77,11 @@ impl Client {
     }
 }
 
+/// Whether the key is derived from the content: then another value of it is the same event.
+fn is_derived(key: EventKey) -> bool {
+    key.tail()[0] < 32
+}
+
 fn value(data: &str) -> Value<'_> {
     Value { type_number: 1, version: 1, data: data.as_bytes() }
 }
@@ -117,10 +122,12 @@ impl World {
 
     fn draft(&mut self, server: usize) -> Draft {
         let number = self.rng.random_range(0..100_000);
+        let more = "x".repeat(self.rng.random_range(0..=self.plan.data_bytes_max));
+        let new_data = format!("{{\"n\":{number},\"more\":\"{more}\"}}");
         let known = self.ledger.drafts.choose(&mut self.rng).cloned();
         let draft = match known {
             Some((key, data)) if self.rng.random_bool(0.15) => {
-                (key, if self.rng.random_bool(0.4) { data } else { format!("{{\"n\":{number}}}") })
+                (key, if self.rng.random_bool(0.4) { data } else { new_data })
             }
             _ => {
                 let node = &self.nodes[server];
@@ -131,7 +138,7 @@ impl World {
                 } else {
                     node.clock.lock().expect("no holder of the clock panics").tick(now)
                 };
-                (EventKey::new(time, self.rng.random()), format!("{{\"n\":{number}}}"))
+                (EventKey::new(time, self.rng.random()), new_data)
             }
         };
         self.ledger.drafts.push(draft.clone());
@@ -150,7 +157,7 @@ impl World {
             (dots, written) = (Vec::new(), 0);
             for (key, data) in in_time.clone() {
                 let candidate = Candidate::new(*key, value(data));
-                match gset::look(tables, candidate, false)? {
+                match gset::look(tables, candidate, is_derived(*key))? {
                     Look::New => {
                         let dot = gset::admit(tables, candidate, now.millis().cast_unsigned())?;
                         dots.push(((*key, candidate.hash), dot));

@@ -25,7 +25,11 @@ fn assert_found(what: &str, rule: Option<Rule>, change: impl Fn(Plan) -> Plan) {
 
 #[test]
 fn without_contiguity() {
-    assert_found("contiguity", Some(Rule::Contiguity), |plan| plan);
+    assert_found("contiguity", Some(Rule::Contiguity), |plan| Plan {
+        faults: Faults::ALL,
+        accidents: 20,
+        ..plan
+    });
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn without_new_origins() {
 fn without_new_origins_after_a_hidden_roll_back() {
     assert_found("minting, hidden", Some(Rule::Minting), |plan| {
         let faults = Faults { noticed: false, roll_backs: true, hidden_clones: true, ..plan.faults };
-        Plan { faults, ..plan }
+        Plan { faults, accidents: 8, ..plan }
     });
 }
 

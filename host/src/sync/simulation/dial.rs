@@ -8,6 +8,7 @@ use super::wire::Way;
 use super::world::{Check, World};
 use crate::sync::{ExchangeError, Heard, Link, Outcome, SyncError, push_live, round};
 use rand::Rng;
+use rand::rngs::StdRng;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,12 +41,16 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// A link that has never been used.
-    pub(super) fn new(from: usize, to: usize, number: u64) -> Self {
+    /// A link that has never been used. Its pages are of some size, as on a way that broke before.
+    pub(super) fn new(from: usize, to: usize, rng: &mut StdRng) -> Self {
+        let mut link = Link::new(rng.random());
+        for _ in 0..rng.random_range(0..10) {
+            link.broke();
+        }
         Self {
             from,
             to,
-            link: Some(Link::new(number)),
+            link: Some(link),
             task: None,
             watch: None,
             news: None,
@@ -73,9 +78,8 @@ impl Dial {
 impl World {
     /// The link breaks on the dialler's side: whatever runs is dropped, and what the link knew is gone.
     pub(super) fn cut(&mut self, at: usize) {
-        let number = self.rng.random();
         let Dial { from, to, rounds, .. } = self.dials[at];
-        self.dials[at] = Dial { rounds, ..Dial::new(from, to, number) };
+        self.dials[at] = Dial { rounds, ..Dial::new(from, to, &mut self.rng) };
         self.wire.borrow_mut().forget(at);
     }
 

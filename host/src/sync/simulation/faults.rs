@@ -114,8 +114,7 @@ impl World {
         let at = self.nodes.len();
         let peer = if self.rng.random() { from } else { self.rng.random_range(0..at) };
         self.nodes.push(self.node_over(store));
-        let number = self.rng.random();
-        self.dials.push(Dial::new(at, peer, number));
+        self.dials.push(Dial::new(at, peer, &mut self.rng));
         self.log(|| format!("{at} dials {peer}"));
         at
     }

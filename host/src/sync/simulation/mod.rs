@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Report, World};
 
 /// Seeds that are run when nobody asks for more.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 /// Runs a plan: the figures, or what is violated; a panic is a violation, too.
 fn run(plan: &Plan, is_traced: bool) -> (Result<Report, String>, Vec<String>) {

@@ -75,6 +75,10 @@ pub(super) struct Plan {
     /// How likely a client writes the same to two replicas.
     pub(super) doubles: f64,
     pub(super) faults: Faults,
+    /// Of a hundred steps, how many are accidents.
+    pub(super) accidents: u32,
+    /// The most bytes of an event's data: with large ones a page holds few.
+    pub(super) data_bytes_max: usize,
     pub(super) claim: Claim,
     /// Whoever opens a copy keeps the next Origin that was due before it was copied, instead of a new one.
     pub(super) keeps_next: bool,
@@ -106,6 +110,8 @@ impl Plan {
             steps: rng.random_range(150..=450),
             doubles: 0.1,
             faults,
+            accidents: [1, 5, 8, 20][rng.random_range(0..4)],
+            data_bytes_max: [0, 0, 3000, 6000][rng.random_range(0..4)],
             claim: Claim::Pin,
             keeps_next: false,
         }

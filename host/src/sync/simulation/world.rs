@@ -92,7 +92,7 @@ impl World {
         let node = |_| Node::new(MemoryStore::new(origins.next()), &time_ms, &origins);
         let nodes = (0..plan.replicas).map(node).collect();
         let pairs = plan.dials(&mut rng);
-        let dials = pairs.into_iter().map(|(from, to)| Dial::new(from, to, rng.random())).collect();
+        let dials = pairs.into_iter().map(|(from, to)| Dial::new(from, to, &mut rng)).collect();
         let clients = (0..3).map(|_| Client::new(&mut rng, plan.claim)).collect();
         let trace = is_traced.then(|| vec![format!("{plan:?}")]);
         Self {
@@ -156,15 +156,17 @@ impl World {
         self.report.steps += 1;
         let ms = self.rng.random_range(0..400);
         self.pass(ms);
+        if self.rng.random_ratio(self.plan.accidents, 100) {
+            return self.go_wrong();
+        }
         match self.rng.random_range(0..100) {
-            0..12 => self.post(),
-            12..60 => self.move_any(),
-            60..80 => {
+            0..13 => self.post(),
+            13..65 => self.move_any(),
+            65..87 => {
                 let at = self.rng.random_range(0..self.dials.len());
                 self.act(at)
             }
-            80..92 => self.client_walks(),
-            _ => self.go_wrong(),
+            _ => self.client_walks(),
         }
     }
 

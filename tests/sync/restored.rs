@@ -1,7 +1,7 @@
 //! A server whose data went back in time: an older copy of its folder was put in its place, or the machine's disk was
 //! rolled back under it. What it forgot comes back, what it writes then is nobody's but its own.
 
-use super::{copy, dialling, expect_equal_values, ids, origin, post_all, stop, url};
+use super::{copy, dialling, expect_equal, expect_equal_values, ids, origin, post_all, stop, url};
 use laterbase_tests::Server;
 use std::collections::BTreeSet;
 use std::fs;
@@ -106,6 +106,22 @@ fn what_a_restored_server_forgot_comes_back() {
             expect_equal_values(&[&ship, &truck], "tally", ids(&truck).len());
         }
     }
+}
+
+// Goal: data that were copied into their place are another incarnation: what is admitted first is under a new Origin
+// already, also if nobody is ever dialled; restarts begin none. Method: events before anyone is met, and after.
+#[test]
+fn a_copy_in_its_place_is_a_new_incarnation() {
+    let (mut depot, mut truck, before) = rolled_back(Put::Copied);
+    truck.restart_with(&[]).expect("a restart");
+    let after = post_all(&truck, &["early 1"]);
+    assert_ne!(after, before);
+    truck.crash_and_restart().expect("a restart");
+    assert_eq!(post_all(&truck, &["early 2"]), after);
+    meet(&mut depot, &mut truck, Dials::Other);
+    expect_equal(&[&truck, &depot], "tally");
+    assert_eq!(ids(&truck), sorted(&[&KEPT, &LOST, &["early 1", "early 2"]]));
+    assert_eq!(post_all(&truck, &["late"]), after);
 }
 
 // Goal: a server that went back unnoticed finds it out from its first pull, and the next event begins a new Origin;

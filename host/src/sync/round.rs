@@ -401,8 +401,12 @@ impl<X: Exchange> Talk<'_, X> {
             self.link.count(taken);
             self.link.came_through();
             self.progressed()?;
-            // Another link may have brought the rows that were asked for early.
-            let is_stuck = !is_early && self.replica.store().read()?.head()?.knowledge == known;
+            let is_stuck = self.replica.store().read()?.head()?.knowledge == known;
+            if is_stuck && is_early {
+                // Another link may have brought the rows that were asked for early: this time one by one.
+                (early, whole) = (None, taken.whole);
+                continue;
+            }
             if is_stuck && (whole || !taken.whole) {
                 return Err(SyncError::Stalled { what: format!("a page of {rows} rows") });
             }

@@ -3,6 +3,7 @@
 //! `LATERBASE_BENCH_EVENTS` sets how many events the first sync moves (default 200,000). Words behind `--` choose
 //! figures by a part of their names.
 #![expect(
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a benchmark reads the clock and prints what it saw"

@@ -190,10 +190,7 @@ impl Page {
         let input = &mut plain.as_slice();
         let clock = ValidTime(u64::from_be_bytes(take_array(input)?));
         let dots = read_runs(input)?;
-        let mut kinds = Vec::new();
-        for _ in 0..take(input)? {
-            kinds.push((narrow(take(input)?)?, narrow(take(input)?)?));
-        }
+        let kinds = read_kinds(input, dots.len())?;
         let [mut contents, mut times, mut tails, mut lengths, data] = [
             take_column(input)?,
             take_column(input)?,
@@ -281,6 +278,15 @@ fn read_runs(input: &mut &[u8]) -> std::result::Result<Vec<Dot>, FrameError> {
         return Err(FrameError::Form("the runs of a page overlap or do not ascend"));
     }
     Ok(dots)
+}
+
+/// The types and versions that the rows name by number. Each is some row's, so there are at most as many.
+fn read_kinds(input: &mut &[u8], rows: usize) -> std::result::Result<Vec<(u32, u32)>, FrameError> {
+    let count = take(input)?;
+    if count > rows as u64 {
+        return Err(FrameError::Form("a page has more kinds than rows"));
+    }
+    (0..count).map(|_| Ok((narrow(take(input)?)?, narrow(take(input)?)?))).collect()
 }
 
 fn zigzag(difference: u64) -> u64 {

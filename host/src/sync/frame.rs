@@ -259,3 +259,6 @@ pub(super) fn decode_bundle(packed: &[u8]) -> Result<Vec<Told>, FrameError> {
 pub(super) fn name_of(key: EventKey, hash: ValueHash) -> Name {
     (key.0, hash.0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -341,3 +341,6 @@ fn take_column<'a>(input: &mut &'a [u8]) -> std::result::Result<&'a [u8], FrameE
 fn narrow(number: u64) -> std::result::Result<u32, FrameError> {
     u32::try_from(number).map_err(|_| FrameError::Form("a number is out of range"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,6 +137,15 @@ impl Page {
         })
     }
 
+    /// Whether every row is of these spans, whose Origins ascend.
+    pub(super) fn is_of(&self, spans: &[Span]) -> bool {
+        self.rows.iter().all(|Row { dot, .. }| {
+            let span = spans.binary_search_by_key(&dot.origin.0, |span| span.origin);
+            let span = span.ok().and_then(|at| spans.get(at));
+            span.is_some_and(|span| (span.first..=span.last).contains(&dot.seq.0))
+        })
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.len()

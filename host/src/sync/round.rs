@@ -7,14 +7,14 @@
 //! The code reads as if the peer always answered. Where the exchange fails, the round ends with that error; whatever
 //! was taken by then is durable and need not be sent again, and the next round begins where this one broke off.
 
-use super::error::{ExchangeError, SyncError};
+use super::error::{ExchangeError, FrameError, SyncError};
 use super::frame::{self, Ask, Question, Tell};
 use super::page::{Page, Wanted};
 use super::reconcile::Asking;
 use super::replica::{Replica, Taken};
 use super::state::{Digest, Span, State, lacking};
 use crate::core::event::Origin;
-use crate::core::knowledge::{Knowledge, Sum};
+use crate::core::knowledge::{Knowledge, SEQ_MAX, Sum};
 use crate::core::limits::{SYNC_NAMES_MAX, SYNC_PAGE_BYTES, SYNC_PAGE_BYTES_MIN};
 use crate::core::rule::{self, Rule};
 use crate::core::tables::Fork;
@@ -112,7 +112,8 @@ impl Link {
         }
         let Tell::News { digest, page } = answer else { return Err(unexpected("watch", &answer)) };
         if let Some(page) = page {
-            self.count(replica.take(&Page::decode(&page)?, true)?);
+            let own = Span { origin: self.current.0, first: 1, last: SEQ_MAX };
+            self.count(replica.take(&asked_for(&page, &[own])?, true)?);
         }
         self.digest = digest;
         let ours = replica.state()?;
@@ -246,7 +247,7 @@ impl<X: Exchange> Talk<'_, X> {
             .collect();
         for (origin, theirs) in told {
             let origin = Origin(*origin);
-            let Some((_, _, sum)) = ours.iter().find(|(known, ..)| *known == origin) else { continue };
+            let Some(sum) = ours.sum(origin) else { continue };
             let difference = sum.minus(Sum(u128::from_be_bytes(*theirs)));
             forks.push(Fork { peer, origin, difference });
         }
@@ -307,9 +308,10 @@ impl<X: Exchange> Talk<'_, X> {
             let Some(first) = want.first().copied() else { return Ok(()) };
             let bytes_max = u32::try_from(self.link.page_bytes).unwrap_or(u32::MAX);
             let known = frame::lasts(&known);
-            let answer = self.ask(Question::Pull { known, want, whole, bytes_max }).await?;
+            let question = Question::Pull { known, want: want.clone(), whole, bytes_max };
+            let answer = self.ask(question).await?;
             let Tell::Page { page } = answer else { return Err(unexpected("pull", &answer)) };
-            let page = Page::decode(&page)?;
+            let page = asked_for(&page, &want)?;
             let taken = self.replica.take(&page, true)?;
             self.link.count(taken);
             self.link.came_through();
@@ -354,21 +356,30 @@ impl<X: Exchange> Talk<'_, X> {
             let after = frame::knowledge(&after);
             self.link.came_through();
             self.link.moved.events_out += rows;
-            if !known.covers(&after) {
-                known = known.union(&after);
-            } else if whole || !again {
-                return Err(SyncError::Stalled {
-                    what: format!("pushed {rows} rows from {}", first.begin()),
-                });
-            }
-            whole = again;
+            let mut is_forward = false;
             want.retain_mut(|span| {
-                span.first = span.first.max(known.get(Origin(span.origin)).0 + 1);
+                let next = after.get(Origin(span.origin)).0 + 1;
+                is_forward |= next > span.first;
+                span.first = span.first.max(next);
                 span.first <= span.last
             });
+            if !is_forward && (whole || !again) {
+                let what = format!("pushed {rows} rows from {}", first.begin());
+                return Err(SyncError::Stalled { what });
+            }
+            (known, whole) = (after, again);
         }
-        self.link.known = known.clone();
         Ok(known)
+    }
+}
+
+/// The page in these bytes, if it holds nothing but dots of these spans.
+fn asked_for(page: &[u8], spans: &[Span]) -> Result<Page, SyncError> {
+    let page = Page::decode(page)?;
+    if page.is_of(spans) {
+        Ok(page)
+    } else {
+        Err(SyncError::Frame(FrameError::Form("the page holds dots that were not asked for")))
     }
 }
 

@@ -13,3 +13,6 @@ pub use address::{AddressError, PeerAddress};
 pub use client::{Client, Connect, Tcp};
 pub use dialler::{Dialler, Roots};
 pub use status::{PeerStatus, Peers, RootStatus};
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ mod crash;
 mod epcis;
 mod failing;
 mod formats;
+mod fuzzed;
 mod hostile;
 mod plugins;
 mod readme;

@@ -7,6 +7,7 @@ use crate::admit::Desk;
 use crate::config::{Config, PeersConfig};
 use crate::core::event::ValidTime;
 use crate::core::limits::{Limits, ROOTS_FROM_PEERS_MAX};
+use crate::core::name::is_name;
 use crate::peers::{AddressError, PeerAddress, Peers, Roots};
 use crate::plugin::load_error::Cause;
 use crate::plugin::probe::Probe;
@@ -252,6 +253,9 @@ impl Host {
     ) -> Result<Arc<Root>, Problem> {
         if let Some(root) = self.roots.load().get(name) {
             return Ok(Arc::clone(root));
+        }
+        if !is_name(name) {
+            return Err(Problem::new(Code::BadName, format!("{name:?} is not the name of a root")));
         }
         if !needs_files()? {
             return Ok(Arc::new(self.new_root(name)));

@@ -31,6 +31,8 @@ pub const SYNC_LEASE_MS: u64 = 10_000;
 pub const SYNC_WAIT_MS_MAX: u32 = 25_000;
 /// A frame between replicas, in bytes.
 pub const SYNC_FRAME_BYTES_MAX: usize = 32 << 20;
+/// Roots of a peer that are followed.
+pub const PEER_ROOTS_MAX: usize = 1024;
 /// Roots that are created because a peer has them.
 pub const ROOTS_FROM_PEERS_MAX: usize = 256;
 

@@ -5,5 +5,6 @@ pub mod event;
 pub mod gset;
 pub mod knowledge;
 pub mod limits;
+pub mod name;
 pub(crate) mod rule;
 pub mod tables;

@@ -3,11 +3,9 @@
 //! Nothing is decoded first: a percent sign, a dot, a slash in disguise, a NUL or an upper-case letter is simply not a
 //! name. A checked name is safe as the name of a directory.
 
+use crate::core::name::{NAME_BYTES_MAX, is_name};
 use crate::problem::{Code, Problem};
 use std::fmt;
-
-/// The longest name, in bytes.
-pub const NAME_BYTES_MAX: usize = 63;
 
 /// The first URL segment below a root that is not a view: its events.
 pub const EVENTS: &str = "e";
@@ -53,14 +51,10 @@ names! {
 
 /// Whether `text` may be a name: its form, then the reserved ones.
 fn check(text: &str, what: &str) -> Result<(), Problem> {
-    let part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let form = text.len() <= NAME_BYTES_MAX
-        && text.bytes().next().is_some_and(part)
-        && text.bytes().all(|byte| part(byte) || byte == b'_' || byte == b'-');
     if text == EVENTS || text.starts_with('_') {
         return Err(bad(text, what, "is reserved"));
     }
-    if !form {
+    if !is_name(text) {
         return Err(bad(text, what, "is not of the form [a-z0-9][a-z0-9_-]{0,62}"));
     }
     Ok(())

@@ -17,12 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may be silent, besides what it was allowed to wait for news.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// An answer that takes longer than a silence may must come at least this fast. Where a line is slower than that,
+/// pages shrink until they take no longer.
+const BYTES_PER_S_MIN: u64 = 1 << 10;
 
 /// Opens connections; replaced in simulations.
 pub trait Connect: Clone + 'static {
@@ -52,7 +56,7 @@ pub struct Client<C> {
     peer: PeerAddress,
     path: String,
     counted: Arc<Counted>,
-    kept: Option<SendRequest<Full<Bytes>>>,
+    kept: Option<Connection>,
     /// How long the peer may hold back the next answer.
     wait: Duration,
     progress: Option<Progress>,
@@ -67,6 +71,20 @@ impl<C: std::fmt::Debug> std::fmt::Debug for Client<C> {
             .field("connect", &self.connect)
             .field("peer", &self.peer)
             .finish_non_exhaustive()
+    }
+}
+
+/// A connection; dropping it closes it, whatever the peer still has to read.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// What moves its bytes.
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -105,7 +123,7 @@ impl<C: Connect> Client<C> {
     }
 
     async fn ask(&mut self, method: Method, path: String, body: Bytes) -> Result<Bytes, ExchangeError> {
-        let had_connection = self.kept.as_ref().is_some_and(|kept| !kept.is_closed());
+        let had_connection = self.kept.as_ref().is_some_and(|kept| !kept.sender.is_closed());
         match self.send(method.clone(), &path, body.clone()).await {
             // A kept connection may just have been closed for idleness. Every frame may be sent twice.
             Err(ExchangeError::Connection(_)) if had_connection => self.send(method, &path, body).await,
@@ -114,7 +132,7 @@ impl<C: Connect> Client<C> {
     }
 
     async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ExchangeError> {
-        let mut connection = match self.kept.take().filter(|kept| !kept.is_closed()) {
+        let mut connection = match self.kept.take().filter(|kept| !kept.sender.is_closed()) {
             Some(kept) => kept,
             None => self.open().await?,
         };
@@ -127,7 +145,7 @@ impl<C: Connect> Client<C> {
             .body(Full::new(body))
             .map_err(|error| broke(&error))?;
         let patience = self.wait + SILENCE_MAX;
-        let answered = in_time(patience, connection.send_request(request)).await?;
+        let answered = in_time(patience, connection.sender.send_request(request)).await?;
         let response = answered.map_err(|error| broke(&error))?;
         let status = response.status();
         let received = receive(response).await?;
@@ -140,17 +158,17 @@ impl<C: Connect> Client<C> {
         Err(ExchangeError::Refused { status: status.as_u16(), code, detail })
     }
 
-    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, ExchangeError> {
+    async fn open(&self) -> Result<Connection, ExchangeError> {
         let connecting = self.connect.connect(self.peer.authority());
         let stream = in_time(CONNECT_TIMEOUT, connecting).await?.map_err(|error| broke(&error))?;
         let shaken = in_time(CONNECT_TIMEOUT, handshake(TokioIo::new(stream))).await?;
         let (sender, connection) = shaken.map_err(|error| broke(&error))?;
-        drop(tokio::spawn(async move {
+        let moving = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to a peer ended");
             }
-        }));
-        Ok(sender)
+        });
+        Ok(Connection { sender, task: moving.abort_handle() })
     }
 }
 
@@ -180,10 +198,11 @@ impl<C: Connect> Exchange for Client<C> {
     }
 }
 
-/// The whole body, if it is not too long and never stands still for long.
+/// The whole body, if it is not too long, never stands still for long and does not crawl.
 async fn receive(response: Response<Incoming>) -> Result<Bytes, ExchangeError> {
     let mut body = response.into_body();
     let mut received = Vec::new();
+    let begun = Instant::now();
     while let Some(frame) = in_time(SILENCE_MAX, body.frame()).await? {
         let Ok(data) = frame.map_err(|error| broke(&error))?.into_data() else { continue };
         if received.len() + data.len() > SYNC_FRAME_BYTES_MAX {
@@ -191,6 +210,10 @@ async fn receive(response: Response<Incoming>) -> Result<Bytes, ExchangeError> {
             return Err(ExchangeError::Connection(limit));
         }
         received.extend_from_slice(&data);
+        let paid = Duration::from_secs(received.len() as u64 / BYTES_PER_S_MIN);
+        if begun.elapsed() > SILENCE_MAX + paid {
+            return Err(ExchangeError::TooSlow { bytes_per_s_min: BYTES_PER_S_MIN });
+        }
     }
     Ok(received.into())
 }

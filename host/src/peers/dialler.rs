@@ -4,7 +4,8 @@ use super::address::PeerAddress;
 use super::client::{Client, Connect};
 use super::status::{PeerStatus, RootStatus};
 use crate::core::event::ValidTime;
-use crate::core::limits::SYNC_WAIT_MS_MAX;
+use crate::core::limits::{PEER_ROOTS_MAX, SYNC_WAIT_MS_MAX};
+use crate::core::name::is_name;
 use crate::problem::Problem;
 use crate::sync::{
     Exchange, ExchangeError, Heard, Link, Outcome, Replica, SyncError, lacking, push_live, round,
@@ -82,14 +83,19 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
         loop {
             made.mark_unchanged();
             let listed = this.listed(&mut client).await;
-            let reached = listed.as_ref().map(drop).map_err(ToString::to_string);
-            this.status.reached(reached, this.roots.now());
+            let mut reached = listed.as_ref().map(drop).map_err(ToString::to_string);
             let pause = if listed.is_ok() { backoff.reset(ROOTS_EVERY) } else { backoff.next() };
             for root in this.wanted(listed.unwrap_or_default()) {
+                if tasks.len() >= PEER_ROOTS_MAX && !tasks.contains_key(&root) {
+                    reached =
+                        Err(format!("the peer names more roots than the {PEER_ROOTS_MAX} that are followed"));
+                    break;
+                }
                 let (dialler, name, stop) = (Arc::clone(&this), root.clone(), stop.clone());
                 let start = move || tokio::task::spawn_local(dialler.keep_up(name, stop));
                 tasks.entry(root).or_insert_with(start);
             }
+            this.status.reached(reached, this.roots.now());
             tokio::select! {
                 () = sleep(pause) => {}
                 Ok(()) = made.changed() => {}
@@ -106,7 +112,9 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
         let answer = client.get("/_/roots").await?;
         let listed: Listed = serde_json::from_slice(&answer)
             .map_err(|error| ExchangeError::Connection(format!("this is no Laterbase: {error}")))?;
-        Ok(listed.roots.into_iter().filter(|root| root.stored).map(|root| root.root).collect())
+        // A name becomes the name of a folder: what is none is no Root, whoever says so.
+        let roots = listed.roots.into_iter().filter(|root| root.stored && is_name(&root.root));
+        Ok(roots.map(|root| root.root).collect())
     }
 
     fn wanted(&self, listed: Vec<String>) -> Vec<String> {

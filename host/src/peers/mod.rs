@@ -13,3 +13,6 @@ pub use address::{AddressError, PeerAddress};
 pub use client::{Client, Connect, Progress, Tcp};
 pub use dialler::{Dialler, Roots};
 pub use status::{Bytes, PeerStatus, Peers, RootStatus};
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The rules that a plugin's declaration must keep before anything of it is used.
 
+pub use crate::core::name::is_name;
+
 use crate::core::limits::AGGREGATE_KEY_BYTES_MAX;
 use laterbase_plugin::declare::{Declaration, KeyspaceDeclaration, SchemaDeclaration};
 use std::collections::BTreeSet;
@@ -64,15 +66,6 @@ pub enum DeclarationError {
     /// A Keyspace takes no event type, so it would be empty for ever.
     #[error("keyspace {0:?} takes no event type")]
     NoTypes(String),
-}
-
-/// True for a name that routes, tables and files may be made of: `[a-z0-9][a-z0-9_-]{0,62}`, and not `e`.
-pub fn is_name(name: &str) -> bool {
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let rest = name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'));
-    first && rest && name.len() <= 63 && name != "e"
 }
 
 /// Checks all names, numbers and indexes of a declaration.

@@ -82,6 +82,12 @@ pub enum ExchangeError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The peer's answer came in drops.
+    #[error("the answer comes with fewer than {bytes_per_s_min} bytes a second")]
+    TooSlow {
+        /// The least that is waited for.
+        bytes_per_s_min: u64,
+    },
     /// The peer answered with a problem.
     #[error("the peer answers {status} {code}: {detail}")]
     Refused {

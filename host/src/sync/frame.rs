@@ -7,7 +7,7 @@
 use super::error::FrameError;
 use super::state::{Digest, Span, State};
 use crate::core::event::{Dot, EventKey, Origin, Seq, ValueHash};
-use crate::core::knowledge::Knowledge;
+use crate::core::knowledge::{Knowledge, SEQ_MAX};
 use crate::core::limits::{ORIGINS_MAX, SYNC_NAMES_MAX};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,9 @@ impl Question {
             Self::Offer { known } => check_lasts(known),
             Self::Fetch { names } if names.len() > SYNC_NAMES_MAX => {
                 Err(FrameError::TooLong { bytes: names.len(), bytes_max: SYNC_NAMES_MAX })
+            }
+            Self::Watch { last, .. } if *last > SEQ_MAX => {
+                Err(FrameError::Form("the last seq that the asker holds is out of range"))
             }
             Self::Greet { .. }
             | Self::Push { .. }
@@ -190,7 +193,7 @@ fn check_lasts(lasts: &Lasts) -> Result<(), FrameError> {
         return Err(FrameError::TooLong { bytes: lasts.len(), bytes_max: ORIGINS_MAX });
     }
     let ascend = lasts.is_sorted_by(|(one, _), (next, _)| one < next);
-    let in_range = lasts.iter().all(|(_, last)| (1..=crate::core::knowledge::SEQ_MAX).contains(last));
+    let in_range = lasts.iter().all(|(_, last)| (1..=SEQ_MAX).contains(last));
     if ascend && in_range {
         Ok(())
     } else {
@@ -234,19 +237,28 @@ pub(super) fn encode_bundle(events: &[Told]) -> Vec<u8> {
     super::pack::pack(&plain)
 }
 
-/// The events in a bundle.
+/// The events in a bundle. They are read one by one: an empty one takes four times its bytes, so their number is
+/// looked at first.
 pub(super) fn decode_bundle(packed: &[u8]) -> Result<Vec<Told>, FrameError> {
-    let plain = super::pack::unpack(packed, crate::core::limits::PAGE_PLAIN_BYTES_MAX)?;
     let broken = |_| FrameError::Form("the bundle does not hold events");
-    let (events, rest) = postcard::take_from_bytes(&plain).map_err(broken)?;
-    if rest.is_empty() {
-        Ok(events)
-    } else {
-        Err(FrameError::Form("bytes are left behind the bundle's events"))
+    let plain = super::pack::unpack(packed, crate::core::limits::PAGE_PLAIN_BYTES_MAX)?;
+    let (count, mut rest) = postcard::take_from_bytes::<usize>(&plain).map_err(broken)?;
+    if count > SYNC_NAMES_MAX {
+        return Err(FrameError::TooLong { bytes: count, bytes_max: SYNC_NAMES_MAX });
     }
+    let mut events = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (event, left) = postcard::take_from_bytes(rest).map_err(broken)?;
+        events.push(event);
+        rest = left;
+    }
+    if rest.is_empty() { Ok(events) } else { Err(FrameError::Form("bytes are left behind the bundle")) }
 }
 
 /// The name of an event.
 pub(super) fn name_of(key: EventKey, hash: ValueHash) -> Name {
     (key.0, hash.0)
 }
+
+#[cfg(test)]
+mod tests;

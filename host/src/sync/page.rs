@@ -142,6 +142,15 @@ impl Page {
         before.iter().chain(self.rows.iter().map(|row| (row.dot.origin, row.dot.seq))).collect()
     }
 
+    /// Whether every row is of these spans, whose Origins ascend.
+    pub(super) fn is_of(&self, spans: &[Span]) -> bool {
+        self.rows.iter().all(|Row { dot, .. }| {
+            let span = spans.binary_search_by_key(&dot.origin.0, |span| span.origin);
+            let span = span.ok().and_then(|at| spans.get(at));
+            span.is_some_and(|span| (span.first..=span.last).contains(&dot.seq.0))
+        })
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -195,10 +204,7 @@ impl Page {
         let input = &mut plain.as_slice();
         let clock = ValidTime(u64::from_be_bytes(take_array(input)?));
         let dots = read_runs(input)?;
-        let mut kinds = Vec::new();
-        for _ in 0..take(input)? {
-            kinds.push((narrow(take(input)?)?, narrow(take(input)?)?));
-        }
+        let kinds = read_kinds(input, dots.len())?;
         let [mut contents, mut times, mut tails, mut lengths, data] = [
             take_column(input)?,
             take_column(input)?,
@@ -288,6 +294,15 @@ fn read_runs(input: &mut &[u8]) -> std::result::Result<Vec<Dot>, FrameError> {
     Ok(dots)
 }
 
+/// The types and versions that the rows name by number. Each is some row's, so there are at most as many.
+fn read_kinds(input: &mut &[u8], rows: usize) -> std::result::Result<Vec<(u32, u32)>, FrameError> {
+    let count = take(input)?;
+    if count > rows as u64 {
+        return Err(FrameError::Form("a page has more kinds than rows"));
+    }
+    (0..count).map(|_| Ok((narrow(take(input)?)?, narrow(take(input)?)?))).collect()
+}
+
 fn zigzag(difference: u64) -> u64 {
     let signed = difference.cast_signed();
     ((signed << 1) ^ (signed >> 63)).cast_unsigned()
@@ -340,3 +355,6 @@ fn take_column<'a>(input: &mut &'a [u8]) -> std::result::Result<&'a [u8], FrameE
 fn narrow(number: u64) -> std::result::Result<u32, FrameError> {
     u32::try_from(number).map_err(|_| FrameError::Form("a number is out of range"))
 }
+
+#[cfg(test)]
+mod tests;

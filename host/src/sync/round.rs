@@ -7,14 +7,14 @@
 //! The code reads as if the peer always answered. Where the exchange fails, the round ends with that error; whatever
 //! was taken by then is durable and need not be sent again, and the next round begins where this one broke off.
 
-use super::error::{ExchangeError, SyncError};
+use super::error::{ExchangeError, FrameError, SyncError};
 use super::frame::{self, Ask, Question, Tell, Told};
 use super::page::{Page, Wanted};
 use super::reconcile::{Asking, Items};
 use super::replica::{Replica, Taken};
 use super::state::{Digest, Span, State, lacking};
 use crate::core::event::Origin;
-use crate::core::knowledge::{Knowledge, Sum};
+use crate::core::knowledge::{Knowledge, SEQ_MAX, Sum};
 use crate::core::limits::{SYNC_NAMES_MAX, SYNC_PAGE_BYTES, SYNC_PAGE_BYTES_MIN};
 use crate::core::rule::{self, Rule};
 use crate::core::tables::Fork;
@@ -146,7 +146,8 @@ impl Link {
         }
         let Tell::News { digest, last, page } = answer else { return Err(unexpected("watch", &answer)) };
         if let Some(page) = page {
-            self.count(replica.take(&Page::decode(&page)?, true)?);
+            let own = Span { origin: self.current.0, first: 1, last: SEQ_MAX };
+            self.count(replica.take(&asked_for(&page, &[own])?, true)?);
         }
         self.digest = digest;
         let ours = replica.state()?;
@@ -305,7 +306,7 @@ impl<X: Exchange> Talk<'_, X> {
             .collect();
         for (origin, theirs) in told {
             let origin = Origin(*origin);
-            let Some((_, _, sum)) = ours.iter().find(|(known, ..)| *known == origin) else { continue };
+            let Some(sum) = ours.sum(origin) else { continue };
             let difference = sum.minus(Sum(u128::from_be_bytes(*theirs)));
             forks.push(Fork { peer, origin, difference });
         }
@@ -377,23 +378,23 @@ impl<X: Exchange> Talk<'_, X> {
         loop {
             let known = self.replica.store().read()?.head()?.knowledge.clone();
             let is_early = early.is_some();
-            let answer = match early.take() {
-                Some(answer) => answer,
+            let (answer, want) = match early.take() {
+                Some(early) => early,
                 None => match self.next_page(&known, &held, whole) {
-                    Some(ask) => self.peer.exchange(ask).await?,
+                    Some((ask, want)) => (self.peer.exchange(ask).await?, want),
                     None => return Ok(()),
                 },
             };
             let answer = Tell::decode(&answer)?;
             let Tell::Page { page } = answer else { return Err(unexpected("pull", &answer)) };
-            let page = Page::decode(&page)?;
+            let page = asked_for(&page, &want)?;
             let (rows, after) = (page.len(), page.after(&known));
             let replica = Arc::clone(self.replica);
             let take = move || replica.take(&page, true);
             let taken = match self.next_page(&after, &held, false) {
-                Some(ask) => {
+                Some((ask, want)) => {
                     let (answer, taken) = self.peer.alongside(ask, take).await;
-                    early = Some(answer?);
+                    early = Some((answer?, want));
                     taken?
                 }
                 None => take()?,
@@ -415,15 +416,16 @@ impl<X: Exchange> Talk<'_, X> {
         }
     }
 
-    /// The question for the next page of what `held` has and `known` lacks; none if that is nothing.
-    fn next_page(&self, known: &Knowledge, held: &Knowledge, whole: bool) -> Option<Vec<u8>> {
+    /// The question for the next page of what `held` has and `known` lacks, and what it asks for; none if that is
+    /// nothing.
+    fn next_page(&self, known: &Knowledge, held: &Knowledge, whole: bool) -> Option<(Vec<u8>, Vec<Span>)> {
         let want = self.replica.lend(self.link.number, lacking(known, held));
         if want.is_empty() {
             return None;
         }
         let bytes_max = u32::try_from(self.link.page_bytes).unwrap_or(u32::MAX);
-        let question = Question::Pull { known: frame::lasts(known), want, whole, bytes_max };
-        Some(self.link.question(question).encode())
+        let question = Question::Pull { known: frame::lasts(known), want: want.clone(), whole, bytes_max };
+        Some((self.link.question(question).encode(), want))
     }
 
     fn progressed(&mut self) -> Result<(), SyncError> {
@@ -467,22 +469,21 @@ impl<X: Exchange> Talk<'_, X> {
             let after = frame::knowledge(&after);
             self.link.came_through();
             self.link.moved.events_out += rows;
-            if !known.covers(&after) {
-                known = known.union(&after);
-            } else if whole || !again {
-                return Err(SyncError::Stalled {
-                    what: format!("pushed {rows} rows from {}", first.begin()),
-                });
-            }
-            whole = again;
-            self.link.known = known.clone();
-            self.progressed()?;
+            let mut is_forward = false;
             want.retain_mut(|span| {
-                span.first = span.first.max(known.get(Origin(span.origin)).0 + 1);
+                let next = after.get(Origin(span.origin)).0 + 1;
+                is_forward |= next > span.first;
+                span.first = span.first.max(next);
                 span.first <= span.last
             });
+            if !is_forward && (whole || !again) {
+                let what = format!("pushed {rows} rows from {}", first.begin());
+                return Err(SyncError::Stalled { what });
+            }
+            (known, whole) = (after, again);
+            self.link.known = known.clone();
+            self.progressed()?;
         }
-        self.link.known = known.clone();
         Ok(known)
     }
 }
@@ -519,6 +520,16 @@ pub(super) async fn fetch<'n>(
     let Tell::Bundle { bundle, names: looked_at } = answer else { return Err(unexpected("fetch", &answer)) };
     let looked_at = usize::try_from(looked_at).unwrap_or(usize::MAX).max(1);
     Ok((frame::decode_bundle(&bundle)?, names.get(looked_at..).unwrap_or_default()))
+}
+
+/// The page in these bytes, if it holds nothing but dots of these spans.
+fn asked_for(page: &[u8], spans: &[Span]) -> Result<Page, SyncError> {
+    let page = Page::decode(page)?;
+    if page.is_of(spans) {
+        Ok(page)
+    } else {
+        Err(SyncError::Frame(FrameError::Form("the page holds dots that were not asked for")))
+    }
 }
 
 pub(super) fn unexpected(asked: &'static str, answer: &Tell) -> SyncError {

@@ -81,6 +81,12 @@ impl State {
         self.held.iter().map(whole)
     }
 
+    /// The sum over all that is held of `origin`; none if nothing is.
+    pub(super) fn sum(&self, origin: Origin) -> Option<Sum> {
+        let at = self.held.binary_search_by_key(&origin.0, |held| held.origin).ok()?;
+        self.held.get(at).map(|held| Sum(u128::from_be_bytes(held.sum)))
+    }
+
     /// Whether a peer may say this.
     pub(super) fn check(&self) -> std::result::Result<(), FrameError> {
         if self.held.len() > ORIGINS_MAX {

@@ -176,6 +176,17 @@ proptest! {
         }
     }
 
+    // Any text at all, cut anywhere, costs a few times its length: a term of 18 characters is kept in 136 bytes.
+    #[test]
+    fn text_is_paid_for(vv in any_vv(), garbage in "\\PC{0,40}", at in any::<prop::sample::Index>()) {
+        let mut text = vv.to_string();
+        text.truncate(at.index(text.len() + 1));
+        for text in [text.clone(), text + &garbage, garbage] {
+            let used = allocation_counter::measure(|| drop(text.parse::<VersionVector>()));
+            prop_assert!(used.bytes_max <= 16 * text.len() as u64 + 256, "{} bytes for {}", used.bytes_max, text);
+        }
+    }
+
     // A set of intervals must agree with the plain set of the dots that the terms name.
     #[test]
     fn dot_set_is_the_set(vv in any_vv(), last in 0..50_u64) {

@@ -1,0 +1,4 @@
+//! Questions and answers between replicas.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| laterbase_fuzz::frame(data));

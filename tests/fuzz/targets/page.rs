@@ -1,0 +1,4 @@
+//! Pages between replicas.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| laterbase_fuzz::page(data));

@@ -133,6 +133,9 @@ fn a_fork_is_found_and_healed() {
     meet(&original, &copy);
     assert_eq!(values(&original), values(&copy));
     assert_eq!(values(&original).len(), 8);
+    let head = original.store().read().expect("a reader").head().expect("the head");
+    assert_ne!(head.origin, Origin(1_u64.to_be_bytes()), "who finds its own Origin forked leaves it");
+    drop(head);
     let third = replica(3);
     meet(&third, &copy);
     meet(&third, &original);

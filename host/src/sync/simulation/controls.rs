@@ -8,13 +8,16 @@ use crate::core::rule::{self, Rule};
 /// Seeds in which a violation must be found.
 const SEEDS: u64 = 400;
 
-/// The first seed that finds a violation when `change` is made to its plan, and which.
+/// The first seed that finds a violation when `change` is made to its plan, and which. That the store refuses to hold
+/// what cannot be right is a violation, too, but not the one looked for: only without contiguity is there no other.
 fn found(rule: Option<Rule>, change: impl Fn(Plan) -> Plan) -> Option<(u64, String)> {
     let violation = |seed| {
         let plan = change(Plan::of(seed));
         Some((seed, rule::without(rule, || run(&plan, false).0).err()?))
     };
-    (0..SEEDS).find_map(violation)
+    let counts =
+        |(_, violation): &(u64, String)| rule == Some(Rule::Contiguity) || !violation.contains("table ");
+    (0..SEEDS).filter_map(violation).find(counts)
 }
 
 fn assert_found(what: &str, rule: Option<Rule>, change: impl Fn(Plan) -> Plan) {

@@ -4,7 +4,7 @@ use super::check::Ledger;
 use super::client::Client;
 use super::dial::Dial;
 use super::node::{Node, Origins};
-use super::plan::Plan;
+use super::plan::{Faults, Plan};
 use super::wire::{Parcel, Stage, Wire};
 use crate::core::event::Origin;
 use crate::core::gset::{Body, Incoming};
@@ -145,6 +145,12 @@ impl World {
         }
         self.rest()?;
         self.check_equal()?;
+        let Faults { noticed, roll_backs, hidden_clones, .. } = self.plan.faults;
+        if self.report.stalled > 0 && !noticed && !roll_backs && !hidden_clones {
+            return Err(
+                "pages bring nothing forward although no tables were ever changed for others".to_owned()
+            );
+        }
         self.clients_finish()?;
         self.report.forks = u64::from(self.ledger.is_fork_possible);
         self.report.admitted = self.ledger.admitted.len();

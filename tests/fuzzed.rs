@@ -1,7 +1,7 @@
 //! The seeds of the fuzz targets, replayed through the same functions: none panics. A crash that a fuzzer found
 //! becomes a file beside them.
 //!
-//! `LATERBASE_SEEDS=write` writes the generated ones anew, after a change of a format.
+//! `LATERBASE_FUZZ_SEEDS=write` writes the generated ones anew, after a change of a format.
 
 use checks::{at_once, replica};
 use laterbase::core::knowledge::vv_of;
@@ -181,14 +181,14 @@ fn generated_for_feeds() -> BTreeMap<String, Vec<u8>> {
 fn seeds_are_of_this_version() {
     for (name, bytes) in generated() {
         let path = seeds().join(&name);
-        if std::env::var("LATERBASE_SEEDS").is_ok_and(|word| word == "write") {
+        if std::env::var("LATERBASE_FUZZ_SEEDS").is_ok_and(|word| word == "write") {
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             fs::write(&path, &bytes).expect("a seed");
         }
         assert!(!bytes.is_empty(), "{name} is empty");
         assert!(
             fs::read(&path).is_ok_and(|kept| kept == bytes),
-            "{name}: LATERBASE_SEEDS=write writes it anew"
+            "{name}: LATERBASE_FUZZ_SEEDS=write writes it anew"
         );
     }
 }

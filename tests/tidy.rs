@@ -35,6 +35,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "metering",
         ],
     ),
+    ("simulation", &["core", "problem", "wall", "store", "admit", "sync", "peers", "http", "service"]),
     ("cli", &["core", "problem", "wall", "store", "sync", "plugin", "config", "peers", "host"]),
 ];
 

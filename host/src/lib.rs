@@ -34,5 +34,8 @@ pub mod service;
 
 pub mod cli;
 
+#[cfg(test)]
+mod simulation;
+
 pub use host::{Host, Options};
 pub use service::Bound;

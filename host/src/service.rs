@@ -28,6 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+use tokio::time::sleep;
 
 /// A host that has its address and does not answer yet.
 #[derive(Debug)]
@@ -123,21 +124,17 @@ fn dial(host: &Arc<Host>, stopped: &watch::Receiver<bool>) -> Option<JoinHandle<
     }
 }
 
-/// Waits until the Root holds something else than the peer knows, or the time is up.
-async fn news(root: &Arc<Root>, ask: &Arc<Ask>, mut stopped: watch::Receiver<bool>) -> Result<(), Problem> {
-    let wait = Duration::from_millis(ask.wait_ms().min(SYNC_WAIT_MS_MAX).into());
-    let mut until = pin!(tokio::time::sleep(wait));
-    let Some(opened) = root.opened()? else {
-        tokio::select! {
-            () = until => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-        }
-        return Ok(());
-    };
-    let mut commits = opened.replica.commits();
+/// Waits until the replica holds something else than the peer knows, or the time is up.
+pub(crate) async fn news(
+    replica: &Arc<Replica>,
+    ask: &Arc<Ask>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Problem> {
+    let mut until = pin!(sleep(wait(ask)));
+    let mut commits = replica.commits();
     loop {
         commits.mark_unchanged();
-        let (replica, asked) = (Arc::clone(&opened.replica), Arc::clone(ask));
+        let (replica, asked) = (Arc::clone(replica), Arc::clone(ask));
         if !blocking(move || replica.is_quiet(&asked).map_err(|fault| fault.problem())).await? {
             return Ok(());
         }
@@ -147,6 +144,11 @@ async fn news(root: &Arc<Root>, ask: &Arc<Ask>, mut stopped: watch::Receiver<boo
             _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
         }
     }
+}
+
+/// For how long an answer may be held back.
+fn wait(ask: &Ask) -> Duration {
+    Duration::from_millis(ask.wait_ms().min(SYNC_WAIT_MS_MAX).into())
 }
 
 impl Service for Front {
@@ -220,7 +222,15 @@ impl Service for Front {
         let needs_files = || Replica::needs_files(&ask).map_err(|fault| problem(&fault));
         let root = self.host.root_for_peer(root.as_str(), &needs_files)?;
         if ask.wait_ms() > 0 {
-            news(&root, &ask, self.stopped.clone()).await?;
+            let mut stopped = self.stopped.clone();
+            if let Some(opened) = root.opened()? {
+                news(&opened.replica, &ask, stopped).await?;
+            } else {
+                tokio::select! {
+                    () = sleep(wait(&ask)) => {}
+                    _ = stopped.wait_for(|stopped| *stopped) => {}
+                }
+            }
         }
         blocking(move || root.answer(&ask).map(Bytes::from).map_err(|fault| problem(&fault))).await
     }

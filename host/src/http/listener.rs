@@ -23,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -80,10 +81,29 @@ pub(super) enum Phase {
     Closed,
 }
 
+/// Where connections come from; replaced in simulations.
+pub trait Accept: Send {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// The next connection.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<TcpStream> {
+        let (stream, _) = Self::accept(self).await?;
+        // An answer is one small write: waiting to fill a packet would only delay it. Failing that, it is merely slower.
+        drop(stream.set_nodelay(true));
+        Ok(stream)
+    }
+}
+
 /// A server that listens and does not yet answer.
 #[derive(Debug)]
-pub struct Server {
-    listener: TcpListener,
+pub struct Server<L = TcpListener> {
+    listener: L,
     address: SocketAddr,
     settings: Settings,
 }
@@ -91,10 +111,17 @@ pub struct Server {
 impl Server {
     /// Takes the address; port 0 takes a free one.
     pub async fn bind(address: SocketAddr, settings: Settings) -> Result<Self, BindError> {
-        cors::layer(&settings.origins)?;
         let failed = |source| BindError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        Self::on(listener, address, settings)
+    }
+}
+
+impl<L: Accept> Server<L> {
+    /// A server on a `listener` that listens on `address`.
+    pub(crate) fn on(listener: L, address: SocketAddr, settings: Settings) -> Result<Self, BindError> {
+        cors::layer(&settings.origins)?;
         Ok(Self { listener, address, settings })
     }
 
@@ -104,7 +131,7 @@ impl Server {
     }
 
     /// Answers requests until `shutdown` ends, then drains. Dropping this future closes every connection.
-    pub async fn serve<S: Service>(self, service: S, shutdown: impl Future<Output = ()>) -> Drained {
+    pub async fn serve<S: Service>(mut self, service: S, shutdown: impl Future<Output = ()>) -> Drained {
         let drain_timeout = self.settings.drain_timeout;
         let connections_max = self.settings.connections_max.clamp(1, Semaphore::MAX_PERMITS >> 1);
         let slots = Arc::new(Semaphore::new(connections_max));
@@ -117,12 +144,12 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
                 () = &mut shutdown => break,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok(stream) = accepted else {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             match Arc::clone(&slots).try_acquire_owned() {
-                Ok(slot) => drop(tokio::spawn(tcp(stream, Arc::clone(&site), watched.clone(), slot))),
+                Ok(slot) => drop(tokio::spawn(slotted(stream, Arc::clone(&site), watched.clone(), slot))),
                 Err(_) => refuse(stream, &refusals),
             }
         }
@@ -173,14 +200,16 @@ impl<S: Service> Site<S> {
     }
 }
 
-async fn tcp<S: Service>(
-    stream: TcpStream,
+/// Serves one connection, which gives its slot back when it ends.
+async fn slotted<T, S>(
+    stream: T,
     site: Arc<Site<S>>,
     phase: watch::Receiver<Phase>,
     slot: OwnedSemaphorePermit,
-) {
-    // An answer is one small write: waiting to fill a packet would only delay it. Failing that, it is merely slower.
-    drop(stream.set_nodelay(true));
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
     connection(stream, site, phase).await;
     drop(slot);
 }
@@ -240,7 +269,10 @@ async fn silent(asked: &AtomicBool) {
 }
 
 /// Tells a connection above the cap to come back, if there is room for even that.
-fn refuse(mut stream: TcpStream, refusals: &Arc<Semaphore>) {
+fn refuse<T>(mut stream: T, refusals: &Arc<Semaphore>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     metrics::counter!("laterbase_http_connections_refused_total").increment(1);
     let Ok(slot) = Arc::clone(refusals).try_acquire_owned() else { return };
     let answer = refusal();

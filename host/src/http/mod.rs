@@ -24,6 +24,6 @@ mod route;
 mod tests;
 
 pub use cors::OriginError;
-pub use listener::{BindError, Drained, Server};
+pub use listener::{Accept, BindError, Drained, Server};
 pub use service::Service;
 pub use settings::Settings;

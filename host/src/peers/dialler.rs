@@ -10,7 +10,8 @@ use crate::problem::Problem;
 use crate::sync::{
     Exchange, ExchangeError, Heard, Link, Outcome, Replica, SyncError, lacking, push_live, round,
 };
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -43,6 +44,10 @@ pub trait Roots: 'static {
     fn replica(&self, root: &str) -> Result<Arc<Replica>, Problem>;
     /// The wall clock.
     fn now(&self) -> ValidTime;
+    /// A random number; a simulation has its own.
+    fn random(&self) -> u64 {
+        rand::random()
+    }
 }
 
 /// Dials one peer.
@@ -84,7 +89,8 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
             made.mark_unchanged();
             let listed = this.listed(&mut client).await;
             let mut reached = listed.as_ref().map(drop).map_err(ToString::to_string);
-            let pause = if listed.is_ok() { backoff.reset(ROOTS_EVERY) } else { backoff.next() };
+            let pause =
+                if listed.is_ok() { backoff.reset(ROOTS_EVERY) } else { backoff.next(this.roots.random()) };
             for root in this.wanted(listed.unwrap_or_default()) {
                 if tasks.len() >= PEER_ROOTS_MAX && !tasks.contains_key(&root) {
                     reached =
@@ -127,7 +133,7 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
     /// Keeps one Root and the peer's equal.
     async fn keep_up(self: Arc<Self>, root: String, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::new();
-        let mut link = Link::new(rand::random());
+        let mut link = Link::new(self.roots.random());
         loop {
             let error = tokio::select! {
                 ended = self.follow(&root, &mut link, &mut backoff) => ended,
@@ -137,7 +143,7 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
             tracing::debug!(peer = %self.peer, root, %error, "sync paused");
             self.status.update(&root, |status| status.failed(self.roots.now(), error.to_string()));
             tokio::select! {
-                () = sleep(backoff.next()) => {}
+                () = sleep(backoff.next(self.roots.random())) => {}
                 () = stopped(&mut stop) => return,
             }
         }
@@ -202,7 +208,7 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
                         match lacks(replica, link)? {
                             Lacks::Nothing => relay = None,
                             Lacks::Ours => return Ok(()),
-                            Lacks::Others => relay = relay.or_else(|| Some(Instant::now() + relay_pause())),
+                            Lacks::Others => relay = relay.or_else(|| Some(Instant::now() + self.relay_pause())),
                         }
                     }
                     () = until(relay) => {
@@ -220,11 +226,15 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
                 Heard::Behind => return Ok(()),
                 Heard::Differs => {
                     // Mostly the same news is on its way from whoever admitted it.
-                    let _changed = timeout(relay_pause(), commits.changed()).await;
+                    let _changed = timeout(self.relay_pause(), commits.changed()).await;
                     return Ok(());
                 }
             }
         }
+    }
+
+    fn relay_pause(&self) -> Duration {
+        RELAY_PAUSE.mul_f64(StdRng::seed_from_u64(self.roots.random()).random_range(1.0..2.0))
     }
 
     fn show(&self, root: &str, replica: &Replica, link: &Link) -> Result<(), SyncError> {
@@ -268,10 +278,10 @@ impl Backoff {
         Self(BACKOFF_MIN)
     }
 
-    fn next(&mut self) -> Duration {
+    fn next(&mut self, random: u64) -> Duration {
         let pause = self.0;
         self.0 = (self.0 * 2).min(BACKOFF_MAX);
-        pause.mul_f64(rand::rng().random_range(0.5..1.0))
+        pause.mul_f64(StdRng::seed_from_u64(random).random_range(0.5..1.0))
     }
 
     /// Begins anew after a success; the pause to make instead.
@@ -279,10 +289,6 @@ impl Backoff {
         self.0 = BACKOFF_MIN;
         pause
     }
-}
-
-fn relay_pause() -> Duration {
-    RELAY_PAUSE.mul_f64(rand::rng().random_range(1.0..2.0))
 }
 
 /// Ends at the instant, or never.

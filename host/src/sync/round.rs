@@ -293,10 +293,13 @@ impl<X: Exchange> Talk<'_, X> {
             let Tell::Reconciled { message: step } = answer else {
                 return Err(unexpected("reconcile", &answer));
             };
-            match asking.take(&step)? {
-                Some(next) => message = next,
-                None => return Ok((asking.ours, asking.theirs)),
-            }
+            let Some(next) = asking.take(&step)? else {
+                // They come in the order of a hash table, which would be another one each time.
+                asking.ours.sort_unstable();
+                asking.theirs.sort_unstable();
+                return Ok((asking.ours, asking.theirs));
+            };
+            message = next;
         }
     }
 

@@ -323,15 +323,16 @@ impl Bench {
     /// The errors that the status shows: of the peer, of its one Root.
     fn errors(&self) -> Vec<String> {
         let status = self.status();
-        let errors = [&status["last_error"]["error"], &status["roots"][0]["last_error"]["error"]];
-        errors.into_iter().filter_map(|error| error.as_str().map(str::to_owned)).collect()
+        let roots = status["roots"].as_array().into_iter().flatten();
+        let shown = roots.filter(|root| root["root"] == ROOT).chain([&status]);
+        shown.filter_map(|shown| shown["last_error"]["error"].as_str().map(str::to_owned)).collect()
     }
 
     /// Waits, by the paused clock.
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let late = Instant::now() + PATIENCE;
         while !holds(self) {
-            assert!(Instant::now() < late, "{what}: {}", self.status());
+            assert!(Instant::now() < late, "{what}: {:?}", self.errors());
             sleep(Duration::from_millis(100)).await;
         }
     }

@@ -94,7 +94,7 @@ impl Accept for TcpListener {
 
     async fn accept(&mut self) -> io::Result<TcpStream> {
         let (stream, _) = Self::accept(self).await?;
-        // An answer is one small write: waiting to fill a packet would only delay it. Failing that, it is merely slower.
+        // An answer is one small write: waiting to fill a packet would only delay it. Failing that, it is slower.
         drop(stream.set_nodelay(true));
         Ok(stream)
     }

@@ -13,6 +13,10 @@ use std::ops::ControlFlow;
 /// A message holds at most about so many bytes; what is left over comes with the next one.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 
+/// A peer that invents names could go on for ever: answers, and names that only it has, of one reconciliation.
+const STEPS_MAX: usize = 4096;
+const NAMES_MAX: usize = 4 << 20;
+
 /// The names of all values of a Root, sorted: 40 bytes each.
 pub(super) struct Items(NegentropyStorageVector);
 
@@ -60,6 +64,7 @@ pub(super) struct Asking<'i> {
     negentropy: Negentropy<'i, NegentropyStorageVector>,
     ours: Vec<Name>,
     theirs: Vec<Name>,
+    steps: usize,
 }
 
 impl<'i> Asking<'i> {
@@ -67,7 +72,7 @@ impl<'i> Asking<'i> {
     pub(super) fn begin(items: &'i Items) -> Result<(Self, Vec<u8>), SyncError> {
         let mut negentropy = Negentropy::borrowed(&items.0, MESSAGE_BYTES_MAX).map_err(refused)?;
         let message = negentropy.initiate().map_err(refused)?;
-        Ok((Self { negentropy, ours: Vec::new(), theirs: Vec::new() }, message))
+        Ok((Self { negentropy, ours: Vec::new(), theirs: Vec::new(), steps: 0 }, message))
     }
 
     /// Takes an answer in; the next message, or none once the difference is known.
@@ -76,6 +81,10 @@ impl<'i> Asking<'i> {
         let next = self.negentropy.reconcile_with_ids(answer, &mut ours, &mut theirs).map_err(refused)?;
         self.ours.extend(ours.iter().map(name_in));
         self.theirs.extend(theirs.iter().map(name_in));
+        self.steps += 1;
+        if self.steps > STEPS_MAX || self.theirs.len() > NAMES_MAX {
+            return Err(SyncError::Frame(FrameError::Form("the set reconciliation does not come to an end")));
+        }
         Ok(next)
     }
 

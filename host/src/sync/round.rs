@@ -179,7 +179,10 @@ impl<X: Exchange> Talk<'_, X> {
         self.push(&theirs).await?;
         let ours = self.replica.state()?;
         let known = ours.knowledge();
-        let is_same = known == self.link.known && known == theirs.knowledge();
+        // An admission while we talked may have taken a dot that the peer gave to another event.
+        let is_same = known == self.link.known
+            && known == theirs.knowledge()
+            && (!rule::holds(Rule::ForkRepair) || self.forks(&ours, &theirs, &[])?.is_empty());
         if known == self.link.known && known != theirs.knowledge() {
             // What the peer most likely holds after our push; if not, it tells at once.
             self.link.digest = ours.digest();

@@ -212,3 +212,39 @@ fn a_page_that_was_overtaken_is_no_standstill() {
     assert_eq!(outcome.expect("a round"), Outcome::Same);
     assert_eq!(values(&ours), values(&peer));
 }
+
+/// A peer that answers slowly: before its state arrives, we admit something.
+struct Slow<'r> {
+    peer: Direct<'r>,
+    ours: &'r Replica,
+}
+
+impl Exchange for Slow<'_> {
+    async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
+        let answer = self.peer.exchange(ask).await?;
+        if let Ok(frame::Tell::State { .. }) = frame::Tell::decode(&answer) {
+            post(self.ours, 50, "while we talk");
+        }
+        Ok(answer)
+    }
+}
+
+/// Tables that were rolled back admit under a lost dot while a round is on its way: its end must not say that both
+/// hold the same, because they know equally many dots and nothing would ever begin another round.
+#[test]
+fn a_fork_that_begins_in_a_round_is_not_the_same() {
+    let (ours, peer) = (replica(1), replica(2));
+    post(&ours, 1, "kept");
+    post(&ours, 2, "lost by us");
+    post(&ours, 3, "lost by us, too");
+    meet(&ours, &peer);
+    let rolled_back = replica(1);
+    post(&rolled_back, 1, "kept");
+    let mut way = Slow { peer: Direct { peer: &peer, frames: 0, bytes: 0 }, ours: &rolled_back };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let outcome = runtime.block_on(round(&rolled_back, &mut way, &mut Link::new(1), false));
+    assert_eq!(outcome.expect("a round"), Outcome::Moved);
+    meet(&rolled_back, &peer);
+    assert_eq!(values(&rolled_back), values(&peer));
+    assert_eq!(values(&peer).len(), 4);
+}

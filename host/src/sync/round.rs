@@ -222,7 +222,7 @@ impl<X: Exchange> Talk<'_, X> {
         if forks.is_empty() || !rule::holds(Rule::ForkRepair) {
             return Ok((theirs, Vec::new()));
         }
-        let is_healed = self.heal(&forks).await?;
+        let is_healed = self.heal(&forks, &theirs).await?;
         Ok((theirs, if is_healed { forks } else { Vec::new() }))
     }
 
@@ -273,28 +273,33 @@ impl<X: Exchange> Talk<'_, X> {
         Ok(open)
     }
 
-    /// Finds the difference of the two sets and lets each side admit anew what it would never be sent; true if the
-    /// peer had nothing to admit.
-    async fn heal(&mut self, forks: &[Fork]) -> Result<bool, SyncError> {
+    /// Finds the difference of the two sets and lets each side admit anew what it would never be sent; true if that
+    /// was nothing on the peer's side. What the peer says that it admitted does not count: its tables may have been
+    /// rolled back since it told its state.
+    async fn heal(&mut self, forks: &[Fork], theirs: &State) -> Result<bool, SyncError> {
         let current = self.replica.store().read()?.head()?.origin;
         if forks.iter().any(|fork| fork.origin == current) {
             self.replica.leave_origin()?;
         }
-        let (ours, theirs) = self.reconcile().await?;
-        for names in theirs.chunks(SYNC_NAMES_MAX) {
+        let (only_ours, only_theirs) = self.reconcile().await?;
+        for names in only_theirs.chunks(SYNC_NAMES_MAX) {
             let answer = self.ask(Question::Fetch { names: names.to_vec() }).await?;
             let Tell::Bundle { bundle } = answer else { return Err(unexpected("fetch", &answer)) };
             self.link.moved.events_in += self.replica.readmit(&frame::decode_bundle(&bundle)?)?;
         }
-        let mut admitted_there = 0;
-        for names in ours.chunks(SYNC_NAMES_MAX) {
-            let bundle = frame::encode_bundle(&self.replica.told(names)?);
-            let answer = self.ask(Question::Heal { bundle }).await?;
+        let (held, mut is_whole) = (theirs.knowledge(), true);
+        for names in only_ours.chunks(SYNC_NAMES_MAX) {
+            let mut told = self.replica.told(names)?;
+            told.retain(|event| event.dots().iter().all(|dot| held.holds(*dot)));
+            if told.is_empty() {
+                continue;
+            }
+            is_whole = false;
+            let answer = self.ask(Question::Heal { bundle: frame::encode_bundle(&told) }).await?;
             let Tell::Healed { admitted } = answer else { return Err(unexpected("heal", &answer)) };
-            admitted_there += admitted;
+            self.link.moved.events_out += admitted;
         }
-        self.link.moved.events_out += admitted_there;
-        Ok(admitted_there == 0)
+        Ok(is_whole)
     }
 
     /// The names of the values that only we hold, and of those that only the peer holds.

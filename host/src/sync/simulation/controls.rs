@@ -55,15 +55,6 @@ fn without_new_origins() {
     assert_found("minting", Some(Rule::Minting), |plan| plan);
 }
 
-/// Where nothing tells of roll-backs and copies, the repair alone must not be enough either.
-#[test]
-fn without_new_origins_after_a_hidden_roll_back() {
-    assert_found("minting, hidden", Some(Rule::Minting), |plan| {
-        let faults = Faults { noticed: false, roll_backs: true, hidden_clones: true, ..plan.faults };
-        Plan { faults, accidents: 8, ..plan }
-    });
-}
-
 #[test]
 fn without_the_repair_of_forks() {
     assert_found("fork repair", Some(Rule::ForkRepair), |plan| plan);

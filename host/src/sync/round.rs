@@ -225,6 +225,7 @@ impl<X: Exchange> Talk<'_, X> {
             theirs = self.meet_and_pull().await?;
         }
         self.push(&theirs).await?;
+        // An admission while we talked may have taken a dot that the peer gave to another event.
         if self.is_forked(&theirs)? {
             return Ok(Outcome::Forked);
         }
@@ -270,7 +271,7 @@ impl<X: Exchange> Talk<'_, X> {
         if forks.is_empty() || !rule::holds(Rule::ForkRepair) {
             return Ok((theirs, Vec::new()));
         }
-        let is_healed = self.heal(&forks).await?;
+        let is_healed = self.heal(&forks, &theirs).await?;
         Ok((theirs, if is_healed { forks } else { Vec::new() }))
     }
 
@@ -337,32 +338,35 @@ impl<X: Exchange> Talk<'_, X> {
             && !self.forks(&ours, theirs, &[])?.is_empty())
     }
 
-    /// Finds the difference of the two sets and lets each side admit anew what it would never be sent; true if the
-    /// peer had nothing to admit.
-    async fn heal(&mut self, forks: &[Fork]) -> Result<bool, SyncError> {
+    /// Finds the difference of the two sets and lets each side admit anew what it would never be sent; true if that
+    /// was nothing on the peer's side. What the peer says that it admitted does not count: its tables may have been
+    /// rolled back since it told its state.
+    async fn heal(&mut self, forks: &[Fork], theirs: &State) -> Result<bool, SyncError> {
         let current = self.replica.store().read()?.head()?.origin;
         if forks.iter().any(|fork| fork.origin == current) {
             self.replica.leave_origin()?;
         }
-        let (ours, theirs) = self.reconcile().await?;
-        let mut rest = theirs.as_slice();
+        let (only_ours, only_theirs) = self.reconcile().await?;
+        let mut rest = only_theirs.as_slice();
         while !rest.is_empty() {
             let (told, behind) = fetch(self.peer, self.link.number, rest).await?;
             self.link.moved.events_in += self.replica.readmit(&told)?;
             rest = behind;
         }
-        let mut admitted_there = 0;
-        let mut rest = ours.as_slice();
+        let (held, mut is_whole, mut rest) = (theirs.knowledge(), true, only_ours.as_slice());
         while !rest.is_empty() {
-            let (told, names) = self.replica.told(rest)?;
+            let (mut told, names) = self.replica.told(rest)?;
             rest = rest.get(names.max(1)..).unwrap_or_default();
-            let bundle = frame::encode_bundle(&told);
-            let answer = self.ask(Question::Heal { bundle }).await?;
+            told.retain(|event| event.dots().iter().all(|dot| held.holds(*dot)));
+            if told.is_empty() {
+                continue;
+            }
+            is_whole = false;
+            let answer = self.ask(Question::Heal { bundle: frame::encode_bundle(&told) }).await?;
             let Tell::Healed { admitted } = answer else { return Err(unexpected("heal", &answer)) };
-            admitted_there += admitted;
+            self.link.moved.events_out += admitted;
         }
-        self.link.moved.events_out += admitted_there;
-        Ok(admitted_there == 0)
+        Ok(is_whole)
     }
 
     /// The names of the values that only we hold, and of those that only the peer holds.

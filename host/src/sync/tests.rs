@@ -204,6 +204,40 @@ fn a_fork_is_healed_again_after_a_roll_back() {
     assert_eq!(values(&rolled_back), values(&ours));
 }
 
+/// A peer whose tables are rolled back while a fork is healed: only the last question meets the older ones.
+struct Sinking<'r> {
+    before: Direct<'r>,
+    after: Direct<'r>,
+}
+
+impl Exchange for Sinking<'_> {
+    async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
+        let is_heal = matches!(Ask::decode(&ask).expect("ours").question, frame::Question::Heal { .. });
+        if is_heal { self.after.exchange(ask).await } else { self.before.exchange(ask).await }
+    }
+}
+
+/// A peer that has lost the forked dots again needs nothing at the moment, but it will when they come back to it: its
+/// answer must not count as the end of the fork.
+#[test]
+fn a_peer_rolled_back_while_it_is_healed_is_healed_again() {
+    let (ours, third) = (replica(1), replica(3));
+    post(&ours, 10, "here");
+    let store = Arc::new(MemoryStore::new(Origin(1_u64.to_be_bytes())));
+    let rolled_back = replica_over(Arc::new(store.copy()), 4 << 32);
+    let peer = replica_over(store, 2 << 32);
+    post(&peer, 20, "there");
+    meet(&third, &peer);
+    let direct = |peer| Direct { peer, frames: 0, bytes: 0 };
+    let mut way = Sinking { before: direct(&peer), after: direct(&rolled_back) };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(round(&ours, &mut way, &mut Link::new(1), true)).expect("a round");
+    meet(&third, &rolled_back);
+    meet(&ours, &rolled_back);
+    assert_eq!(values(&rolled_back), values(&ours));
+    assert_eq!(values(&ours).len(), 2);
+}
+
 /// A peer knows dots of our own Origin that we lost: they come back, and the next admission begins a new Origin.
 #[test]
 fn our_own_lost_events_come_back() {
@@ -250,4 +284,40 @@ fn a_page_that_was_overtaken_is_no_standstill() {
     let outcome = runtime.block_on(round(&ours, &mut way, &mut Link::new(1), true));
     assert_eq!(outcome.expect("a round"), Outcome::Same);
     assert_eq!(values(&ours), values(&peer));
+}
+
+/// A peer that answers slowly: before its state arrives, we admit something.
+struct Slow<'r> {
+    peer: Direct<'r>,
+    ours: &'r Replica,
+}
+
+impl Exchange for Slow<'_> {
+    async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
+        let answer = self.peer.exchange(ask).await?;
+        if let Ok(frame::Tell::State { .. }) = frame::Tell::decode(&answer) {
+            post(self.ours, 50, "while we talk");
+        }
+        Ok(answer)
+    }
+}
+
+/// Tables that were rolled back admit under a lost dot while a round is on its way: its end must not say that both
+/// hold the same, because they know equally many dots and nothing would ever begin another round.
+#[test]
+fn a_fork_that_begins_in_a_round_is_not_the_same() {
+    let (ours, peer) = (replica(1), replica(2));
+    post(&ours, 1, "kept");
+    post(&ours, 2, "lost by us");
+    post(&ours, 3, "lost by us, too");
+    meet(&ours, &peer);
+    let rolled_back = replica(1);
+    post(&rolled_back, 1, "kept");
+    let mut way = Slow { peer: Direct { peer: &peer, frames: 0, bytes: 0 }, ours: &rolled_back };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let outcome = runtime.block_on(round(&rolled_back, &mut way, &mut Link::new(1), false));
+    assert_eq!(outcome.expect("a round"), Outcome::Moved);
+    meet(&rolled_back, &peer);
+    assert_eq!(values(&rolled_back), values(&peer));
+    assert_eq!(values(&peer).len(), 4);
 }

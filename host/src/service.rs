@@ -24,7 +24,6 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -46,16 +45,14 @@ impl Bound {
     /// Answers, and dials the peers, until `shutdown` ends, then lets requests in flight finish.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
         let (stop, stopped) = watch::channel(false);
-        let dialling = dial(&self.host, &stopped);
+        dial(&self.host, &stopped);
         let front = Front { host: self.host, stopped };
         let told = async {
             shutdown.await;
             // Peers that wait for news are answered, so that the drain need not wait for them.
             stop.send_replace(true);
         };
-        let drained = self.server.serve(front, told).await;
-        drop(dialling);
-        drained
+        self.server.serve(front, told).await
     }
 }
 
@@ -90,9 +87,9 @@ struct Front {
 }
 
 /// Dials all peers on a thread of their own: their work on the tables blocks.
-fn dial(host: &Arc<Host>, stopped: &watch::Receiver<bool>) -> Option<JoinHandle<()>> {
+fn dial(host: &Arc<Host>, stopped: &watch::Receiver<bool>) {
     if host.peers().is_empty() {
-        return None;
+        return;
     }
     let (host, stopped) = (Arc::clone(host), stopped.clone());
     let work = move || {
@@ -115,12 +112,8 @@ fn dial(host: &Arc<Host>, stopped: &watch::Receiver<bool>) -> Option<JoinHandle<
         runtime.block_on(tasks);
     };
     let thread = std::thread::Builder::new().name("laterbase-sync".to_owned());
-    match thread.spawn(work) {
-        Ok(thread) => Some(thread),
-        Err(error) => {
-            tracing::error!(%error, "peers are not dialled");
-            None
-        }
+    if let Err(error) = thread.spawn(work) {
+        tracing::error!(%error, "peers are not dialled");
     }
 }
 

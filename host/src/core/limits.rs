@@ -11,8 +11,8 @@ pub const ORIGINS_MAX: usize = 65_536;
 /// Pins up to this size travel inside their cursor, in bytes.
 pub const PIN_BYTES_MAX: usize = 2048;
 
-/// How far ahead of the wall clock an event may be before it is counted as strange, in milliseconds.
-pub const FUTURE_MS_MAX: u64 = 60_000;
+/// How far ahead of the wall clock an instant may be at admission unless the operator says otherwise, in milliseconds.
+pub const FUTURE_MS_MAX: u32 = 60_000;
 /// What a page between replicas may unpack to, in bytes.
 pub const PAGE_PLAIN_BYTES_MAX: usize = 64 << 20;
 /// Data on a page between replicas at which it is closed, in bytes.
@@ -90,7 +90,7 @@ impl Default for Limits {
             request_body_bytes_max: 8 << 20,
             request_inflated_bytes_max: 32 << 20,
             request_events_max: 10_000,
-            future_ms_max: 60_000,
+            future_ms_max: FUTURE_MS_MAX,
             queue_events_max: 100_000,
             commit_events_max: 20_000,
             uri_bytes_max: 16 << 10,

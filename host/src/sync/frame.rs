@@ -66,7 +66,7 @@ pub(super) enum Tell {
     /// The next of the dots asked for.
     Page { page: Vec<u8> },
     /// Send these.
-    Want { known: Lasts, want: Vec<Span>, whole: bool },
+    Want { known: Lasts, want: Vec<Span> },
     /// This is what I hold now; `whole`: I do not hold a value that you sent as an alias.
     Took { known: Lasts, whole: bool },
     /// I hold something else now. With it what I admitted myself, if it is little; `last` is the last of that.

@@ -18,6 +18,7 @@ use crate::core::rule::{self, Rule};
 use crate::core::tables::{Fork, Head, Result as TableResult, Tables, TablesMut};
 use crate::store::Store;
 use crate::wall::Wall;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -37,6 +38,8 @@ pub struct Replica {
     commits: watch::Sender<u64>,
     /// Called with `false` after each commit of what a peer sent, with `true` when no more of it is on its way.
     merged: Box<dyn Fn(bool) + Send + Sync>,
+    /// Something was merged, and `merged` has not heard that it is over.
+    is_merging: AtomicBool,
 }
 
 /// What became of a page.
@@ -65,7 +68,8 @@ impl Replica {
     pub fn new(store: Arc<dyn Store>, clock: Arc<Mutex<Clock>>, wall: Arc<dyn Wall>, mint: Mint) -> Self {
         let (commits, _) = watch::channel(0);
         let (asked, items, digest) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { store, clock, wall, mint, asked, items, digest, commits, merged: Box::new(|_| ()) }
+        let (merged, is_merging) = (Box::new(|_| ()), AtomicBool::new(false));
+        Self { store, clock, wall, mint, asked, items, digest, commits, merged, is_merging }
     }
 
     /// The same, and `merged` is called with `false` after each commit of what a peer sent, and with `true` when no
@@ -96,6 +100,12 @@ impl Replica {
         State::of(self.store.read()?.as_ref())
     }
 
+    /// Names what it holds.
+    pub fn digest(&self) -> TableResult<Digest> {
+        let tables = self.store.read()?;
+        self.digest_of(tables.as_ref(), &tables.head()?)
+    }
+
     /// The wall clock in milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.wall.now().millis().cast_unsigned()
@@ -118,7 +128,7 @@ impl Replica {
             Question::Offer { known } => {
                 let mine = self.store.read()?.head()?.knowledge.clone();
                 let want = self.lend(ask.link, lacking(&mine, &frame::knowledge(known)));
-                Tell::Want { known: frame::lasts(&mine), want, whole: false }
+                Tell::Want { known: frame::lasts(&mine), want }
             }
             Question::Push { page } => {
                 let taken = self.take(&Page::decode(page)?, false)?;
@@ -147,8 +157,8 @@ impl Replica {
 
     /// Whether the answer to `ask` should wait for a commit: it is a `Watch`, and nothing is new.
     pub fn is_quiet(&self, ask: &Ask) -> Result<bool, SyncError> {
-        let Question::Watch { digest, current, last, .. } = &ask.question else { return Ok(false) };
-        Ok(self.news(digest, Origin(*current), Seq(*last))?.is_none())
+        let Question::Watch { digest, .. } = &ask.question else { return Ok(false) };
+        Ok(self.digest()? == *digest)
     }
 
     /// Whether a Root without files must be made for this question: it brings something that an empty one can take.
@@ -161,10 +171,11 @@ impl Replica {
     }
 
     fn greeted(&self, digest: &Digest) -> Result<Tell, SyncError> {
-        let state = self.state()?;
         let now_ms = self.now_ms();
-        let is_same = state.digest() == *digest;
-        Ok(if is_same { Tell::Same { now_ms } } else { Tell::State { state, forked: Vec::new(), now_ms } })
+        if self.digest()? == *digest {
+            return Ok(Tell::Same { now_ms });
+        }
+        Ok(Tell::State { state: self.state()?, forked: Vec::new(), now_ms })
     }
 
     fn met(&self, theirs: &State) -> Result<Tell, SyncError> {
@@ -252,8 +263,7 @@ impl Replica {
         metrics::counter!("laterbase_sync_events_repeated_total").increment(taken.repeated);
         metrics::counter!("laterbase_sync_events_future_total").increment(taken.future);
         if taken.dots > 0 {
-            (self.merged)(false);
-            self.committed();
+            self.tell_merged();
         }
         match refused {
             Some(origin) => Err(SyncError::TooManyOrigins { origin, origins_max: ORIGINS_MAX }),
@@ -289,10 +299,15 @@ impl Replica {
             Ok(())
         })?;
         if admitted > 0 {
-            (self.merged)(false);
-            self.committed();
+            self.tell_merged();
         }
         Ok(admitted)
+    }
+
+    fn tell_merged(&self) {
+        self.is_merging.store(true, Ordering::Release);
+        (self.merged)(false);
+        self.committed();
     }
 
     /// Lets the next admission begin a new Origin, because the present one is forked.
@@ -310,15 +325,17 @@ impl Replica {
         Ok(self.store.commit(&mut |tables| forks.iter().try_for_each(|fork| tables.put_healed(*fork)))?)
     }
 
-    /// No more pages are on their way.
+    /// No more pages are on their way. Says so once after a merge: our own intake has a rest of its own.
     pub(super) fn rest(&self) {
-        (self.merged)(true);
+        if self.is_merging.swap(false, Ordering::AcqRel) {
+            (self.merged)(true);
+        }
     }
 
     /// The names of all values; kept until something else is held.
     pub(super) fn items(&self) -> Result<Arc<Items>, SyncError> {
         let tables = self.store.read()?;
-        let digest = State::of(tables.as_ref())?.digest();
+        let digest = self.digest_of(tables.as_ref(), &tables.head()?)?;
         let mut kept = lock(&self.items);
         if let Some((of, items)) = kept.as_ref()
             && *of == digest
@@ -363,9 +380,10 @@ impl Taken {
     }
 }
 
-/// Whether an event is so far ahead that admission would refuse it. A merge takes it, or replicas would differ.
+/// Whether an event is so far ahead that admission, by default, would refuse it. A merge takes it, or replicas would
+/// differ.
 fn is_ahead(incoming: Incoming<'_>, now_ms: u64) -> bool {
-    incoming.key.time().millis() > now_ms.saturating_add(FUTURE_MS_MAX).cast_signed()
+    incoming.key.time().millis() > now_ms.saturating_add(FUTURE_MS_MAX.into()).cast_signed()
 }
 
 fn is_one_too_many(tables: &dyn TablesMut, origin: Origin) -> TableResult<bool> {

@@ -150,9 +150,8 @@ impl Link {
             self.count(replica.take(&asked_for(&page, &[own])?, true)?);
         }
         self.digest = digest;
-        let ours = replica.state()?;
-        let knowledge = ours.knowledge();
-        if ours.digest() == digest {
+        let knowledge = replica.store().read()?.head()?.knowledge.clone();
+        if replica.digest()? == digest {
             self.known = knowledge;
             return Ok(Heard::Same);
         }
@@ -189,14 +188,14 @@ pub async fn push_live(
     link: &mut Link,
 ) -> Result<(), SyncError> {
     let head = replica.store().read()?.head()?;
-    let (own, known) = (head.origin, link.known.clone());
-    let (last, theirs) = (head.knowledge.get(own).0, known.get(own).0);
+    let own = head.origin;
+    let (last, theirs) = (head.knowledge.get(own).0, link.known.get(own).0);
     drop(head);
     if !(1..=crate::core::limits::SYNC_LIVE_DOTS_MAX).contains(&last.saturating_sub(theirs)) {
         return Ok(());
     }
     let mut talk = Talk { replica, peer, link };
-    talk.push_pages(vec![Span { origin: own.0, first: theirs + 1, last }], &known, false).await.map(drop)
+    talk.push_pages(vec![Span { origin: own.0, first: theirs + 1, last }]).await
 }
 
 struct Talk<'t, X> {
@@ -332,10 +331,9 @@ impl<X: Exchange> Talk<'_, X> {
 
     /// Whether we hold another history than the peer held, as far as we can judge, and have not healed that.
     fn is_forked(&self, theirs: &State) -> Result<bool, SyncError> {
-        let ours = self.replica.state()?;
         Ok(rule::holds(Rule::ForkRepair)
-            && ours.digest() != theirs.digest()
-            && !self.forks(&ours, theirs, &[])?.is_empty())
+            && self.replica.digest()? != theirs.digest()
+            && !self.forks(&self.replica.state()?, theirs, &[])?.is_empty())
     }
 
     /// Finds the difference of the two sets and lets each side admit anew what it would never be sent; true if that
@@ -446,22 +444,17 @@ impl<X: Exchange> Talk<'_, X> {
             return Ok(());
         }
         let answer = self.ask(Question::Offer { known: frame::lasts(&ours) }).await?;
-        let Tell::Want { known, want, whole } = answer else { return Err(unexpected("offer", &answer)) };
-        self.link.known = self.push_pages(want, &frame::knowledge(&known), whole).await?;
-        Ok(())
+        let Tell::Want { known, want } = answer else { return Err(unexpected("offer", &answer)) };
+        self.link.known = frame::knowledge(&known);
+        self.push_pages(want).await
     }
 
-    /// Pushes `want` page by page to a peer that holds `known`; what it holds then.
-    async fn push_pages(
-        &mut self,
-        mut want: Vec<Span>,
-        known: &Knowledge,
-        mut whole: bool,
-    ) -> Result<Knowledge, SyncError> {
-        let mut known = known.clone();
+    /// Pushes `want` page by page, and keeps what the peer says that it holds.
+    async fn push_pages(&mut self, mut want: Vec<Span>) -> Result<(), SyncError> {
+        let mut whole = false;
         while let Some(first) = want.first().copied() {
-            let wanted = Wanted { spans: &want, known: &known, whole, bytes_max: self.link.page_bytes };
-            let page = self.replica.page(wanted)?;
+            let (known, bytes_max) = (&self.link.known, self.link.page_bytes);
+            let page = self.replica.page(Wanted { spans: &want, known, whole, bytes_max })?;
             if page.is_empty() {
                 break;
             }
@@ -484,11 +477,11 @@ impl<X: Exchange> Talk<'_, X> {
                 let what = format!("pushed {rows} rows from {}", first.begin());
                 return Err(SyncError::Stalled { what });
             }
-            (known, whole) = (after, again);
-            self.link.known = known.clone();
+            whole = again;
+            self.link.known = after;
             self.progressed()?;
         }
-        Ok(known)
+        Ok(())
     }
 }
 

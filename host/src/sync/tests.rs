@@ -321,3 +321,23 @@ fn a_fork_that_begins_in_a_round_is_not_the_same() {
     assert_eq!(values(&rolled_back), values(&peer));
     assert_eq!(values(&peer).len(), 4);
 }
+
+/// What a merge wakes hears of its end once, and nothing when a peer only asks: our own intake has a rest of its own.
+#[test]
+fn the_end_of_a_merge_is_told_once() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let store = Arc::new(MemoryStore::new(Origin([1; 8])));
+    let said = Arc::clone(&told);
+    let ours =
+        replica_over(store, 1 << 32).telling(move |is_over| said.lock().expect("no panic").push(is_over));
+    let (ours, peer) = (Arc::new(ours), replica(2));
+    meet(&ours, &peer);
+    let ask = Link::new(2).watch(&peer, 0).expect("a question");
+    ours.answer(&ask).expect("an answer");
+    assert!(told.lock().expect("no panic").is_empty());
+    post(&peer, 1, "of the peer");
+    meet(&ours, &peer);
+    meet(&ours, &peer);
+    ours.answer(&ask).expect("an answer");
+    assert_eq!(*told.lock().expect("no panic"), [false, true]);
+}

@@ -59,11 +59,7 @@ fn any_tell() -> impl Strategy<Value = Tell> {
         (any_state(), vec(any::<([u8; 8], [u8; 16])>(), 0..4), any::<u64>())
             .prop_map(|(state, forked, now_ms)| Tell::State { state, forked, now_ms }),
         any_bytes().prop_map(|page| Tell::Page { page }),
-        (any_lasts(), any_spans(), any::<bool>()).prop_map(|(known, want, whole)| Tell::Want {
-            known,
-            want,
-            whole
-        }),
+        (any_lasts(), any_spans()).prop_map(|(known, want)| Tell::Want { known, want }),
         (any_lasts(), any::<bool>()).prop_map(|(known, whole)| Tell::Took { known, whole }),
         (any::<Digest>(), any::<u64>(), proptest::option::of(any_bytes()))
             .prop_map(|(digest, last, page)| Tell::News { digest, last, page }),

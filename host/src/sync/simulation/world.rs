@@ -348,8 +348,8 @@ fn told(answer: &[u8]) -> String {
             )
         }
         Tell::Page { page } => format!("Page {}", rows(&page)),
-        Tell::Want { known, want, whole } => {
-            format!("Want {} (whole: {whole}) knowing {}", spans(&want), lasts(&known))
+        Tell::Want { known, want } => {
+            format!("Want {} knowing {}", spans(&want), lasts(&known))
         }
         Tell::Took { known, whole } => format!("Took {} (whole: {whole})", lasts(&known)),
         Tell::News { page, .. } => format!("News {}", page.map_or(String::new(), |page| rows(&page))),

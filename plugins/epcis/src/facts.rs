@@ -95,11 +95,6 @@ impl Facts {
         self.biz_location.as_ref().map(|place| place.id.as_str())
     }
 
-    /// The business step, of a happening.
-    pub(crate) fn step(&self) -> Option<&str> {
-        self.biz_step.as_deref().filter(|_| !self.is_declaration())
-    }
-
     /// Whether it is an error declaration instead of a happening.
     pub fn is_declaration(&self) -> bool {
         self.error_declaration.is_some()
@@ -115,6 +110,12 @@ impl EventData for Facts {
         let facts: Self = from_json(event.data)?;
         Ok(Self { type_number: event.type_number, ..facts })
     }
+}
+
+/// Whether an event's canonical bytes hold `text`: a look that spares most events from being read, since a view that
+/// most events say nothing to is not to cost much.
+pub(crate) fn mentions(event: &RawEvent<'_>, text: &str) -> bool {
+    std::str::from_utf8(event.data).is_ok_and(|data| data.contains(text))
 }
 
 /// Groups events by each EPC that they name; query it with Digital Links or URNs.

@@ -1,5 +1,6 @@
 //! `consigned`: which EPCs a despatch advice sent off and which of them came in.
 
+use crate::facts::mentions;
 use crate::ident;
 use crate::pair::pair;
 use crate::shape::EventKind;
@@ -38,6 +39,9 @@ impl EventData for Consignment {
     }
 
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
+        if !mentions(event, "\"desadv\"") {
+            return Ok(Self::default());
+        }
         from_json(event.data)
     }
 }

@@ -1,6 +1,6 @@
 //! `lots`: how much of a class of goods, such as a lot, came into being and was not used up.
 
-use crate::facts::{Quantity, one_identifier};
+use crate::facts::{Quantity, mentions, one_identifier};
 use crate::shape::EventKind;
 use laterbase_plugin::{
     Canonical, Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge, RawEvent, Refusal, View,
@@ -35,6 +35,9 @@ impl EventData for Amounts {
     }
 
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
+        if !mentions(event, "uantityList\"") {
+            return Ok(Self::default());
+        }
         let amounts: Self = from_json(event.data)?;
         Ok(Self { type_number: event.type_number, ..amounts })
     }

@@ -3,9 +3,10 @@
 //! A stay begins when the unit is first seen in a business location and ends when it is first seen elsewhere, or
 //! without one. The state of a run keeps its first stay apart, for a run before it may have begun it.
 
-use crate::facts::{Facts, one_identifier};
+use crate::facts::{Facts, mentions, one_identifier};
 use laterbase_plugin::{
-    Associative, Canonical, Emit, Event, EventKey, Keyspace, Merge, Refusal, ValidTime, View,
+    Associative, Canonical, Emit, Event, EventData, EventKey, Keyspace, Merge, RawEvent, Refusal, ValidTime,
+    View,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -13,17 +14,31 @@ use std::collections::BTreeMap;
 /// What the canonical form of a serial shipping container code starts with.
 pub(crate) const SSCC: &str = "https://id.gs1.org/00/";
 
+/// What is read of an event that names a logistic unit; nothing of others.
+#[derive(Debug, Clone, Default)]
+pub struct Visit(Facts);
+
+impl EventData for Visit {
+    fn types() -> Vec<u32> {
+        Facts::types()
+    }
+
+    fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
+        if mentions(event, SSCC) { Facts::read(event).map(Self) } else { Ok(Self::default()) }
+    }
+}
+
 /// Groups events by the logistic units that they name.
 #[derive(Debug, Clone, Copy)]
 pub struct ByUnit;
 
 impl Keyspace for ByUnit {
-    type Event = Facts;
+    type Event = Visit;
     type Key = String;
     type Delta = Option<String>;
 
-    fn map(&self, event: &Event<Facts>, out: &mut Emit<Self>) {
-        let facts = &event.data;
+    fn map(&self, event: &Event<Visit>, out: &mut Emit<Self>) {
+        let Visit(facts) = &event.data;
         if facts.is_declaration() {
             return;
         }

@@ -4,7 +4,7 @@
 //! of a run of readings: with its first and its last one, two neighbouring runs join where they meet. A silence that
 //! is longer than the configured gap says nothing of the time between.
 
-use crate::facts::one_identifier;
+use crate::facts::{mentions, one_identifier};
 use crate::instant;
 use crate::shape::EventKind;
 use laterbase_plugin::{
@@ -100,6 +100,9 @@ impl EventData for Sensed {
     }
 
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
+        if !mentions(event, "\"sensorElementList\"") {
+            return Ok(Self::default());
+        }
         from_json(event.data)
     }
 }

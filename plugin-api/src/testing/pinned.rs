@@ -17,6 +17,7 @@ use abi_stable::erased_types::TD_Opaque;
 use abi_stable::sabi_types::RRef;
 use abi_stable::std_types::{RBox, RErr, RNone, ROk, ROption, RSlice, RStr, RString, RVec};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -221,10 +222,13 @@ impl Source<'_> {
     ) -> Result<RVec<ReaderRow>, PluginError> {
         let (_, keyspace) = self.pinned.bench.view(view);
         let window = Window { at, from: RNone, to: RNone };
+        let start = if after >= prefix { Bound::Excluded(after) } else { Bound::Included(prefix) };
+        let behind = self.runs(keyspace).range::<[u8], _>((start, Bound::Unbounded));
         let mut rows = RVec::new();
-        for key in self.runs(keyspace).keys() {
-            if rows.len() < ROWS_MAX && key.starts_with(prefix) && key.as_slice() > after {
-                rows.extend(self.state(view, key, window)?);
+        for (key, _) in behind.take_while(|(key, _)| key.starts_with(prefix)) {
+            rows.extend(self.state(view, key, window)?);
+            if rows.len() == ROWS_MAX {
+                break;
             }
         }
         Ok(rows)

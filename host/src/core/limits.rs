@@ -4,6 +4,14 @@
 pub const TABLE_KEY_BYTES_MAX: usize = 511;
 /// The longest encoded aggregate key, in bytes; an event key follows it in the tables of views.
 pub const AGGREGATE_KEY_BYTES_MAX: usize = 400;
+/// The longest state of a View, in bytes: one is read and written whole at every repair.
+pub const STATE_BYTES_MAX: usize = 64 << 10;
+/// Address space of the child process that tries a plugin, in bytes.
+pub const PROBE_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// Stored events of one Root on which the laws of a plugin are tried.
+pub const SAMPLE_EVENTS_MAX: usize = 8192;
+/// The data of such events, in bytes.
+pub const SAMPLE_BYTES_MAX: usize = 8 << 20;
 /// A server's version vector is written in two terms per Origin, cut at the last multiple of this.
 pub const VV_CUT: u64 = 4096;
 /// Origins that one Root may know.

@@ -155,6 +155,8 @@ pub(super) fn run(
     let task = write_task(&task, samples).map_err(failed)?;
     let mut child = Command::new(&probe.program)
         .arg(SUBCOMMAND)
+        // What a dying child says is short without the names of functions that its host has not heard of.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

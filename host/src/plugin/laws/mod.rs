@@ -1,17 +1,22 @@
 //! Whether what a plugin declares is true: its Views' algebras, and that its hooks are pure functions.
 //!
-//! The engine of the Views relies on both: it merges states instead of folding all again, takes events out by their
-//! inverses, and repeats calls at will. A plugin that is wrong about itself would give answers that differ with the
-//! order of arrival. So every load tries the declared laws on events, stored ones where there are any and made-up ones
-//! (the plugin's own types say what they read), and names the first law that fails, with the fewest events that show it.
+//! The engine of the Views relies on both: it merges states instead of folding all again, takes events out by
+//! their inverses, and repeats calls at will. A plugin that is wrong about itself would give answers that differ
+//! with the order of arrival. So every load tries the declared laws on events, stored ones where there are any and
+//! made-up ones (the plugin's own types say what they read), and names the first law that fails, with the fewest
+//! events that show it.
 //!
 //! ```text
 //! given, made up -> material: events, runs by aggregate -> purity: hooks, asked in several ways
 //!                                                       -> algebra: Views, run by run -> shrink
 //!                                                       -> garbage: bytes that are no events
 //! ```
-//! Everything here is a pure function of the plugin and the given events, and a bounded number of calls: the same plugin
-//! passes or fails again. It runs in the probe's child process, because a plugin on trial may do anything.
+//! Everything here is a pure function of the plugin and the given events, and a bounded number of calls: the same
+//! plugin passes or fails again. It runs in the probe's child process, because a plugin on trial may do anything.
+//!
+//! What is no fault: a panic on bytes that the Schema does not admit, or in a fold of numbers at the ends of their
+//! ranges, costs one request or one answer and is a warning. What is one: a panic on what is admitted, mapped and
+//! folded in the ordinary course of things.
 
 mod algebra;
 mod broken;

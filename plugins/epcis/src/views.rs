@@ -6,8 +6,8 @@
 use crate::ident;
 use crate::shape::EventKind;
 use laterbase_plugin::{
-    Canonical, Commutative, Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge, RawEvent,
-    Refusal, View, from_json,
+    Canonical, Chance, Commutative, Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge,
+    RawEvent, Refusal, View, from_json,
 };
 use serde::Deserialize;
 use serde::Serialize;
@@ -60,6 +60,10 @@ impl EventData for Facts {
 
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
         from_json(event.data)
+    }
+
+    fn example(_: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        chance.json::<Self>()
     }
 }
 

@@ -54,6 +54,10 @@ impl Liar {
         Self(lie, AtomicI64::new(0))
     }
 
+    fn lies(&self, lie: Lie) -> bool {
+        self.0 == lie
+    }
+
     /// The number of this call if the lie is `lie`, else 0.
     fn call(&self, lie: Lie) -> i64 {
         if self.0 == lie { self.1.fetch_add(1, Ordering::Relaxed) } else { 0 }
@@ -121,10 +125,10 @@ impl Keyspace for ByItem {
     type Delta = Delta;
 
     fn map(&self, event: &ReadEvent<Add>, out: &mut Emit<Self>) {
-        let is_lossy = self.0.0 == Lie::DeltaCodec;
+        let is_lossy = self.0.lies(Lie::DeltaCodec);
         let n = event.data.n.wrapping_add(self.0.call(Lie::Map));
-        assert!(self.0.0 != Lie::MapPanic || n != 7, "unlucky");
-        let before = if self.0.0 == Lie::MapBatch { self.before(event.key, n) } else { 0 };
+        assert!(!self.0.lies(Lie::MapPanic) || n != 7, "unlucky");
+        let before = if self.0.lies(Lie::MapBatch) { self.before(event.key, n) } else { 0 };
         out.emit((&event.data.item, "all"), Delta { n: n.wrapping_add(before), is_lossy });
     }
 
@@ -168,14 +172,17 @@ impl View for Total {
 
     fn fold(&self, state: &mut Sum, _: EventKey, delta: Delta) {
         let n = delta.n;
-        assert!(self.0.0 != Lie::FoldPanic || n != 7, "unlucky");
+        assert!(!self.0.lies(Lie::FoldPanic) || n != 7, "unlucky");
         state.n = state.n.wrapping_add(n).wrapping_add(self.0.call(Lie::Fold));
         state.count += 1;
-        match self.0.0 {
-            Lie::Codec => state.text = "codec".to_owned(),
-            Lie::Bound => state.text.push_str(&"x".repeat(4000)),
-            Lie::Shuffled => state.n = n,
-            _ => {}
+        if self.0.lies(Lie::Codec) {
+            state.text = "codec".to_owned();
+        }
+        if self.0.lies(Lie::Bound) {
+            state.text.push_str(&"x".repeat(4000));
+        }
+        if self.0.lies(Lie::Shuffled) {
+            state.n = n;
         }
     }
 
@@ -189,16 +196,20 @@ impl Merge for Total {
         let (a, b) = (left.n, right.n);
         // Of two halves of a long run never true, but of two thirds.
         let is_between = left.count.min(right.count) >= 2 && (9..12).contains(&(left.count + right.count));
-        left.n = match self.0.0 {
-            Lie::Halves if left.count > 0 && right.count > 0 => a.wrapping_add(b).wrapping_add(1),
-            Lie::Associative if is_between => a.wrapping_add(b).wrapping_add(1),
-            Lie::Identity => a.wrapping_add(b).wrapping_add(i64::from(left.count == 0)),
-            Lie::Commutative => a.wrapping_add(b.wrapping_mul(2)),
+        let both = left.count > 0 && right.count > 0;
+        let odd = self.0.lies(Lie::Halves) && both
+            || self.0.lies(Lie::Associative) && is_between
+            || self.0.lies(Lie::Identity) && left.count == 0;
+        let is_pair = (left.count, right.count) == (1, 1) && a.wrapping_add(b) == 9_001;
+        left.n = if self.0.lies(Lie::Commutative) {
+            a.wrapping_add(b.wrapping_mul(2))
+        } else if self.0.lies(Lie::Shuffled) {
             // Takes the right one, as if it came last.
-            Lie::Shuffled if right.count > 0 => b,
-            Lie::Shuffled => a,
-            Lie::Zebra if (left.count, right.count) == (1, 1) && a.wrapping_add(b) == 9_001 => 0,
-            _ => a.wrapping_add(b),
+            if right.count > 0 { b } else { a }
+        } else if self.0.lies(Lie::Zebra) && is_pair {
+            0
+        } else {
+            a.wrapping_add(b).wrapping_add(i64::from(odd))
         };
         left.count += right.count;
         left.text.push_str(&right.text);
@@ -207,11 +218,12 @@ impl Merge for Total {
 
 impl Invert for Total {
     fn invert(&self, state: &mut Sum) {
-        state.n = match self.0.0 {
-            Lie::Inverse => state.n,
-            Lie::Removal if state.count == 1 => state.n.wrapping_neg().wrapping_add(1),
-            _ => state.n.wrapping_neg(),
-        };
+        if !self.0.lies(Lie::Inverse) {
+            state.n = state.n.wrapping_neg();
+        }
+        if self.0.lies(Lie::Removal) && state.count == 1 {
+            state.n = state.n.wrapping_add(1);
+        }
         state.count = -state.count;
     }
 }

@@ -7,6 +7,7 @@ use crate::abi::{
     Call, DeltaRef, Emitted, ErrorCode, InstanceAbi, IntakeEvent, MapFailure, NO_EVENT, PluginError,
     PluginResult, ReaderRefAbi, ReportItem, ReportQuery, Rows, Span, Verdict,
 };
+use crate::chance::Chance;
 use crate::codec::Canonical;
 use crate::event::{EventKey, EventRef};
 use crate::guard::{self, Failure, corrupt, failure};
@@ -26,11 +27,14 @@ pub(crate) trait AnySchema: Send + Sync {
     fn upcast(&self, event: &RawEvent<'_>, out: &mut RVec<u8>) -> Result<(), Refusal>;
     fn retracts(&self, event: &RawEvent<'_>) -> Vec<EventKey>;
     fn intake(&self, format: &str, kind: &str, body: &[u8]) -> Result<Vec<IntakeEvent>, Refusal>;
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>>;
 }
 
 pub(crate) trait AnyKeyspace: Send + Sync {
     fn map(&self, events: &[EventRef<'_>], out: &mut Emitted);
     fn query_key(&self, typed: &[&str]) -> Outcome<Vec<u8>>;
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>>;
+    fn recode(&self, delta: &[u8]) -> Outcome<Vec<u8>>;
 }
 
 pub(crate) trait AnyView: Send + Sync {
@@ -88,6 +92,10 @@ impl<S: Schema> AnySchema for SchemaAdapter<S> {
         self.schema.intake(format, kind, body, &mut intake)?;
         Ok(intake.rows)
     }
+
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        (self.declared(type_number).ok()?.example)(chance)
+    }
 }
 
 pub(crate) struct KeyspaceAdapter<K>(pub(crate) K);
@@ -127,6 +135,15 @@ impl<K: Keyspace> AnyKeyspace for KeyspaceAdapter<K> {
             return Ok(bytes);
         }
         Err(Refusal::new(format!("a key here has {parts} parts")).into())
+    }
+
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        K::Event::types().contains(&type_number).then(|| K::Event::example(type_number, chance)).flatten()
+    }
+
+    fn recode(&self, delta: &[u8]) -> Outcome<Vec<u8>> {
+        let delta = K::Delta::from_bytes(delta).map_err(|error| corrupt("delta", error))?;
+        Ok(delta.to_bytes())
     }
 }
 
@@ -408,6 +425,43 @@ impl InstanceAbi for Instance {
         guard::run(|| {
             let report = at(&self.reports, report, "Report")?;
             out.extend(report.answer(&Query { call, query }, &Reader { call, abi: reader })?);
+            Ok(())
+        })
+    }
+
+    fn example(
+        &self,
+        _: &Call<'_>,
+        type_number: u32,
+        seed: u64,
+        extreme: bool,
+        out: &mut RVec<u8>,
+    ) -> PluginResult<()> {
+        guard::run(|| {
+            // Its owner knows a type best; a Keyspace reads what it needs of it.
+            let owners = self
+                .schemas
+                .iter()
+                .map(|schema| schema.example(type_number, &mut Chance::new(seed, extreme)));
+            let readers = self
+                .keyspaces
+                .iter()
+                .map(|space| space.example(type_number, &mut Chance::new(seed, extreme)));
+            let none = || failure(ErrorCode::UNSUPPORTED, format!("type {type_number} has no examples"));
+            put(out, &owners.chain(readers).flatten().next().ok_or_else(none)?);
+            Ok(())
+        })
+    }
+
+    fn recode(
+        &self,
+        _: &Call<'_>,
+        keyspace: u32,
+        delta: RSlice<'_, u8>,
+        out: &mut RVec<u8>,
+    ) -> PluginResult<()> {
+        guard::run(|| {
+            put(out, &at(&self.keyspaces, keyspace, "Keyspace")?.recode(delta.as_slice())?);
             Ok(())
         })
     }

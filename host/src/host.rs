@@ -11,12 +11,14 @@ use crate::core::name::is_name;
 use crate::peers::{AddressError, PeerAddress, Peers, Roots};
 use crate::plugin::load_error::Cause;
 use crate::plugin::probe::Probe;
-use crate::plugin::{Catalog, Events, LoadError, Registry, Reloaded, RootCatalog, Sample, registry};
+use crate::plugin::{
+    Catalog, Events, LoadError, Progress, Registry, Reloaded, RootCatalog, Sample, Turn, registry,
+};
 use crate::problem::{Code, Problem};
-use crate::root::Root;
+use crate::root::{Opened, Root};
 use crate::store::{DataLock, LockError};
 use crate::sync::Replica;
-use crate::views::Computes;
+use crate::views::{Computes, ViewError};
 use crate::wall::{SystemWall, Wall};
 use arc_swap::ArcSwap;
 use laterbase_plugin::StaticPlugin;
@@ -312,9 +314,11 @@ impl Host {
         Err(Problem::new(Code::UnknownRoot, detail).with("roots", declared))
     }
 
-    /// Replaces a plugin by what its file holds now. Blocks until the new generation serves all its views.
-    pub fn reload(&self, name: &str) -> Result<Reloaded, LoadError> {
-        let reloaded = self.registry.reload(name, self.desk.wall.now(), &mut |catalog| self.prepare(catalog));
+    /// Replaces a plugin by what its file holds now, in a turn that the registry gave. Blocks until the new generation
+    /// serves all its views.
+    pub fn reload(&self, turn: &Turn, name: &str) -> Result<Reloaded, LoadError> {
+        let prepare = &mut |catalog: &Arc<Catalog>| self.prepare(catalog);
+        let reloaded = self.registry.reload_in(turn, name, self.desk.wall.now(), prepare);
         if let Ok(reloaded) = &reloaded {
             self.adopt();
             tracing::info!(plugin = name, ?reloaded, "reloaded");
@@ -337,14 +341,39 @@ impl Host {
     /// Builds the views of a new catalog beside those that serve.
     fn prepare(&self, catalog: &Arc<Catalog>) -> Result<(), Cause> {
         self.add_roots(catalog);
+        let mut roots = Vec::new();
         for offered in catalog.roots() {
             let Some(root) = self.roots.load().get(offered.name()).cloned() else { continue };
             if let Some(opened) = root.opened().map_err(|fault| Cause::from(fault.detail))? {
-                let plugins: Arc<dyn Computes> = Arc::clone(offered) as _;
-                opened.views.prepare(&plugins, &mut |_, _| {})?;
+                let arrivals = root.head().map_or(0, |head| head.arrivals);
+                roots.push((opened, Arc::clone(offered), arrivals));
             }
         }
-        Ok(())
+        let outcome = self.prepare_all(&roots);
+        if outcome.is_err() {
+            roots.iter().for_each(|(opened, ..)| opened.views.abandon());
+        }
+        outcome.map_err(|error| match error {
+            ViewError::Cancelled => LoadError::Cancelled.into(),
+            ViewError::Drift(_) => LoadError::Drift(Box::new(error.problem())).into(),
+            error => error.into(),
+        })
+    }
+
+    fn prepare_all(&self, roots: &[(Arc<Opened>, Arc<RootCatalog>, u64)]) -> Result<(), ViewError> {
+        let (mut before, of) = (0, roots.iter().map(|(.., arrivals)| arrivals).sum::<u64>());
+        for (opened, offered, arrivals) in roots {
+            let plugins: Arc<dyn Computes> = Arc::clone(offered) as _;
+            opened.views.prepare(&plugins, &mut |done, target| {
+                // Events that came meanwhile are built, too.
+                let of = of + target.saturating_sub(*arrivals);
+                self.registry.report(Progress { done: (before + done).min(of), of })
+            })?;
+            before += arrivals;
+        }
+        // Nothing may have been built, and nobody asked: this is the last moment to cancel.
+        let told = self.registry.report(Progress { done: of, of });
+        if told.is_break() { Err(ViewError::Cancelled) } else { Ok(()) }
     }
 
     /// Lets the views of every open Root follow the catalog in force.

@@ -93,6 +93,7 @@ codes! {
     TooManyRoots "too_many_roots" 507 "As many roots were created from peers as may be.";
     // Views.
     ViewNotMergeable "view_not_mergeable" 422 "The view is Ordered: it has no windows and no groups.";
+    ViewBuilding "view_building" 503 "The view's index is being built; try again after Retry-After.";
     StateTooLarge "state_too_large" 500 "A plugin's state is larger than its bound: the view must keep less.";
     KnownNeverHeld "known_never_held" 422 "The version vector in `known` is not one that this replica passed through.";
     KnownTooEarly "known_too_early" 422 "The time in `known` is before this replica's first arrival.";
@@ -125,6 +126,10 @@ codes! {
     NameTaken "name_taken" 409 "Another plugin owns a type, format, view or report name of the root.";
     NameMismatch "name_mismatch" 422 "The new file is a plugin of another name.";
     GenerationBudget "generation_budget" 503 "Too many generations are loaded: restart the server.";
+    Drift "drift" 409 "The plugin gives other results than before under the same revision: raise REVISION, or mend it.";
+    ReloadCancelled "reload_cancelled" 409 "The reload was cancelled; what served before goes on serving.";
+    ReloadInProgress "reload_in_progress" 409 "A plugin is being reloaded: wait for it, or cancel it with DELETE.";
+    NotReloading "not_reloading" 409 "The plugin is not being reloaded: there is nothing to cancel.";
     ViewBuild "view_build" 500 "The new generation's views could not be built.";
     PluginStatic "plugin_static" 409 "The plugin is linked into the program and cannot be reloaded.";
 }

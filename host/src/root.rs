@@ -17,6 +17,7 @@ use crate::store::{LmdbStore, MemoryStore, Store};
 use crate::sync::{Ask, Replica, SyncError};
 use crate::views::{Computes, Views};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -211,6 +212,11 @@ impl Root {
     pub fn head(&self) -> Option<Arc<Head>> {
         let opened = self.opened.load_full()?;
         opened.store.read().and_then(|tables| tables.head()).ok()
+    }
+
+    /// What is odd about the rows of its views, by the Keyspace with its plugin's name in front.
+    pub fn warnings(&self) -> BTreeMap<String, String> {
+        self.opened.load().as_ref().map(|opened| opened.views.warnings()).unwrap_or_default()
     }
 
     /// True if the Root has files.

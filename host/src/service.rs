@@ -13,6 +13,7 @@ use crate::http::names::{PluginName, RootName, ViewName};
 use crate::http::service::{FeedQuery, Known, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::http::{BindError, Drained, Server, Settings};
 use crate::peers::{Dialler, Tcp};
+use crate::plugin::Turn;
 use crate::plugin::catalog::RootCatalog;
 use crate::plugin::registry::Reloaded;
 use crate::problem::{Code, Problem};
@@ -185,7 +186,13 @@ impl Service for Front {
     }
 
     async fn plugins(&self) -> Result<Bytes, Problem> {
-        let status = self.host.registry().status();
+        let mut status = self.host.registry().status();
+        for (keyspace, warning) in self.host.roots().iter().flat_map(|(root, _)| root.warnings()) {
+            let plugin = keyspace.split_once('.').map(|(plugin, _)| plugin);
+            let of_plugin =
+                status.iter_mut().filter(|status| plugin.is_some() && status.name.as_deref() == plugin);
+            of_plugin.for_each(|status| status.warnings.push(warning.clone()));
+        }
         let loaded = self.host.registry().generations_loaded();
         let body = json!({"plugins": status, "generations_loaded": loaded, "generations_max": self.host.limits().generations_max});
         Ok(body.to_string().into())
@@ -193,20 +200,29 @@ impl Service for Front {
 
     async fn reload(&self, plugin: PluginName, wait: bool) -> Result<ReloadAnswer, Problem> {
         let (host, name) = (Arc::clone(&self.host), plugin.as_str().to_owned());
-        if !self.host.registry().status().iter().any(|status| status.name.as_deref() == Some(plugin.as_str()))
-        {
-            return Err(Problem::new(
-                Code::UnknownPlugin,
-                format!("no plugin {name:?} is loaded; see /_/plugins"),
-            ));
-        }
+        self.known_plugin(&name)?;
+        let turn = host.registry().take_turn(&name).map_err(|fault| fault.problem())?;
         if wait {
-            return blocking(move || reload(&host, &name)).await;
+            return blocking(move || reload(&host, &turn, &name)).await;
         }
-        let json = json!({"plugin": name, "state": "reloading"}).to_string().into();
+        let json = json!({"plugin": name, "state": "building"}).to_string().into();
         // Its outcome is kept and shown by the list of plugins.
-        drop(tokio::task::spawn_blocking(move || reload(&host, &name)));
+        drop(tokio::task::spawn_blocking(move || reload(&host, &turn, &name)));
         Ok(ReloadAnswer { done: false, json })
+    }
+
+    async fn cancel(&self, plugin: PluginName) -> Result<Bytes, Problem> {
+        let (host, name) = (Arc::clone(&self.host), plugin.as_str().to_owned());
+        self.known_plugin(&name)?;
+        blocking(move || {
+            host.registry().cancel(&name).map_err(|fault| fault.problem())?;
+            let status = host.registry().status().into_iter();
+            let status = status.filter(|status| status.name.as_deref() == Some(&name)).next_back();
+            // What had been done already when the wish came cannot be cancelled: the generation tells.
+            let generation = status.and_then(|status| status.generation);
+            Ok(json!({"plugin": name, "state": "serving", "generation": generation}).to_string().into())
+        })
+        .await
     }
 
     async fn sync(&self, root: RootName, frame: Bytes) -> Result<Bytes, Problem> {
@@ -243,6 +259,16 @@ impl Service for Front {
     }
 }
 
+impl Front {
+    /// An error if no plugin of this name is there.
+    fn known_plugin(&self, name: &str) -> Result<(), Problem> {
+        if self.host.registry().status().iter().any(|status| status.name.as_deref() == Some(name)) {
+            return Ok(());
+        }
+        Err(Problem::new(Code::UnknownPlugin, format!("no plugin {name:?} is loaded; see /_/plugins")))
+    }
+}
+
 /// What the Roots that are open hold, as metrics.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 fn measure(host: &Host) {
@@ -265,8 +291,8 @@ async fn blocking<T: Send + 'static>(
     })
 }
 
-fn reload(host: &Host, name: &str) -> Result<ReloadAnswer, Problem> {
-    let (state, generation) = match host.reload(name).map_err(|fault| fault.problem())? {
+fn reload(host: &Host, turn: &Turn, name: &str) -> Result<ReloadAnswer, Problem> {
+    let (state, generation) = match host.reload(turn, name).map_err(|fault| fault.problem())? {
         Reloaded::Swapped { generation } => ("reloaded", generation),
         Reloaded::Unchanged { generation } => ("unchanged", generation),
     };

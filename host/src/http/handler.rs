@@ -103,6 +103,10 @@ async fn respond<S: Service>(
             let answer = edge.service.view(root, view, query).await?;
             Ok(reply::view(answer, &parts.headers))
         }
+        Route::Reload(plugin) if parts.method == Method::DELETE => {
+            query::none(asked)?;
+            edge.service.cancel(plugin).await.map(ok)
+        }
         Route::Reload(plugin) => {
             let answer = edge.service.reload(plugin, query::reload(asked)?).await?;
             let status = if answer.done { StatusCode::OK } else { StatusCode::ACCEPTED };

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 struct Operation {
     /// The path with its names open, as [`Route::pattern`](super::route::Route::pattern) writes it.
     path: &'static str,
-    /// `get` or `post`.
+    /// `get`, `post` or `delete`.
     method: &'static str,
     /// What it does, in a line.
     summary: &'static str,
@@ -98,6 +98,11 @@ const OPERATIONS: &[Operation] = &[
             ("202", "The new generation is being built."),
         ],
         ..read("/_/plugins/{name}/reload", "Load a plugin's file anew.")
+    },
+    Operation {
+        method: "delete",
+        answers: &[("200", "No reload is under way any more; `generation` serves.")],
+        ..read("/_/plugins/{name}/reload", "Give a plugin's reload up.")
     },
     read("/_/peers", "How it stands with every peer: connected, to pull, to push, last error."),
     Operation {
@@ -197,7 +202,7 @@ mod tests {
             assert_eq!(route.pattern(), operation.path);
             let method = operation.method.to_uppercase().parse().expect("a method");
             assert!(route.methods().has(&method), "{method} {path}");
-            counted += if route.methods() == Methods::GetPost { 1 } else { 2 };
+            counted += if matches!(route.methods(), Methods::GetPost | Methods::PostDelete) { 1 } else { 2 };
         }
         assert_eq!(counted, 2 * 13, "thirteen routes, each method of each in the table once");
         let document: Value = serde_json::from_slice(&document()).expect("JSON");

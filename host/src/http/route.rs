@@ -43,8 +43,10 @@ pub(super) enum Methods {
     Get,
     /// Asking by body or changing something only.
     Post,
-    /// Both.
+    /// Reading and asking by body.
     GetPost,
+    /// Beginning something and ending it.
+    PostDelete,
 }
 
 impl Methods {
@@ -56,6 +58,7 @@ impl Methods {
             Self::Get => get,
             Self::Post => post,
             Self::GetPost => get || post,
+            Self::PostDelete => post || *method == Method::DELETE,
         }
     }
 
@@ -65,6 +68,7 @@ impl Methods {
             Self::Get => "GET, HEAD, OPTIONS",
             Self::Post => "POST, OPTIONS",
             Self::GetPost => "GET, HEAD, POST, OPTIONS",
+            Self::PostDelete => "POST, DELETE, OPTIONS",
         }
     }
 }
@@ -110,7 +114,8 @@ impl Route {
     pub(super) fn methods(&self) -> Methods {
         match self {
             Self::Events(_) => Methods::GetPost,
-            Self::Changes(_) | Self::Reload(_) | Self::Sync(_) => Methods::Post,
+            Self::Changes(_) | Self::Sync(_) => Methods::Post,
+            Self::Reload(_) => Methods::PostDelete,
             Self::Root(_)
             | Self::View(..)
             | Self::Live

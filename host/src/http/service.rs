@@ -117,6 +117,9 @@ pub trait Service: Send + Sync + 'static {
         wait: bool,
     ) -> impl Future<Output = Result<ReloadAnswer, Problem>> + Send;
 
+    /// Gives a plugin's reload up; answers, as JSON, when it has ended.
+    fn cancel(&self, plugin: PluginName) -> impl Future<Output = Result<Bytes, Problem>> + Send;
+
     /// The answer to another replica's frame about a root; may wait a while for news.
     fn sync(&self, root: RootName, frame: Bytes) -> impl Future<Output = Result<Bytes, Problem>> + Send;
 

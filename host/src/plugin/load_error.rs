@@ -237,6 +237,24 @@ pub enum LoadError {
         /// What was asked for.
         name: String,
     },
+    /// The new generation gives other results than the one that serves under the same revision.
+    #[error("{}", .0.detail)]
+    Drift(Box<Problem>),
+    /// Somebody wants the reload no more.
+    #[error("the reload was cancelled; what served before goes on serving")]
+    Cancelled,
+    /// One replacement at a time.
+    #[error("{running} is being reloaded: wait for it, or cancel it with DELETE /_/plugins/{{name}}/reload")]
+    InProgress {
+        /// The plugin that is being replaced.
+        running: String,
+    },
+    /// There is nothing to cancel.
+    #[error("plugin {name} is not being reloaded")]
+    NotReloading {
+        /// The plugin's name.
+        name: String,
+    },
     /// A folder of plugins cannot be listed.
     #[error("folder {}: {source}", folder.display())]
     Folder {
@@ -280,6 +298,10 @@ impl LoadError {
             Self::NameMismatch { .. } => Code::NameMismatch,
             Self::GenerationBudget { .. } => Code::GenerationBudget,
             Self::ViewBuild(_) => Code::ViewBuild,
+            Self::Drift(_) => Code::Drift,
+            Self::Cancelled => Code::ReloadCancelled,
+            Self::InProgress { .. } => Code::ReloadInProgress,
+            Self::NotReloading { .. } => Code::NotReloading,
             Self::Static { .. } => Code::PluginStatic,
             Self::Unknown { .. } => Code::UnknownPlugin,
         }
@@ -287,6 +309,9 @@ impl LoadError {
 
     /// The error as a user meets it.
     pub fn problem(&self) -> Problem {
+        if let Self::Drift(problem) = self {
+            return Problem::clone(problem);
+        }
         let problem = Problem::new(self.code(), self.to_string());
         if let Self::NameTaken(NameTaken { root, kind, name, owner }) = self {
             let problem = problem.with("root", root.as_str()).with("kind", *kind);

@@ -26,6 +26,7 @@ pub mod revision;
 pub mod services;
 mod stage;
 pub mod status;
+mod turn;
 pub mod upcast;
 
 pub use call_error::{Blame, CallError};
@@ -38,6 +39,7 @@ pub use load_error::LoadError;
 pub use registry::{Events, NoEvents, Options, Prepare, Registry, Reloaded};
 pub use services::Services;
 pub use status::{Failure, Status};
+pub use turn::{Progress, Turn};
 pub use upcast::{Unread, Upcast};
 
 use laterbase_plugin::section::Section;

@@ -6,7 +6,7 @@
 //!   -> the old one drains as its last Arc goes
 //! ```
 //! Any failure before the swap leaves everything as it was and is kept for [`Registry::status`]. Replacements
-//! run one after the other, so each builds on the Catalog that it replaces; readers take no lock. Plugins
+//! run one after the other ([`super::turn`]), so each builds on the Catalog that it replaces; readers take no lock. Plugins
 //! keep the order in which they first came: where two want one name, the later one is refused, whichever is
 //! reloaded.
 
@@ -19,12 +19,14 @@ use super::module::{Configuration, Module};
 use super::probe::{self, Probe, Samples, Trials};
 use super::stage::{self, Candidate};
 use super::status::{Failure, Status};
+use super::turn::{Place, Progress, Turn};
 use crate::core::event::ValidTime;
 use arc_swap::ArcSwap;
 use laterbase_plugin::StaticPlugin;
 use laterbase_plugin::declare::Manifest;
 use laterbase_plugin::section::Section;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,8 +90,8 @@ pub enum Reloaded {
 pub struct Registry {
     options: Options,
     catalog: ArcSwap<Catalog>,
-    /// Held for the whole of a replacement.
-    replacing: Mutex<()>,
+    /// Whose turn it is to be replaced.
+    place: Arc<Place>,
     state: Mutex<State>,
     /// How many libraries were opened.
     loaded: AtomicU32,
@@ -101,24 +103,6 @@ struct State {
     entries: Vec<Entry>,
     /// Folders, and whether they were named.
     folders: Vec<(PathBuf, bool)>,
-    /// The plugin whose next generation is being prepared.
-    reloading: Option<String>,
-}
-
-/// Shows a plugin as reloading until it is dropped, by a panic too.
-struct Reloading<'r>(&'r Registry);
-
-impl<'r> Reloading<'r> {
-    fn start(registry: &'r Registry, name: &str) -> Self {
-        registry.state().reloading = Some(name.to_owned());
-        Self(registry)
-    }
-}
-
-impl Drop for Reloading<'_> {
-    fn drop(&mut self) {
-        self.0.state().reloading = None;
-    }
 }
 
 /// A plugin, or a file that is none.
@@ -148,7 +132,7 @@ impl Registry {
         Self {
             options,
             catalog: ArcSwap::default(),
-            replacing: Mutex::default(),
+            place: Arc::default(),
             state: Mutex::default(),
             loaded: AtomicU32::new(0),
         }
@@ -162,8 +146,7 @@ impl Registry {
     /// Every plugin and every file that could not be loaded, by name, those without a name last.
     pub fn status(&self) -> Vec<Status> {
         let state = self.state();
-        let status =
-            |entry: &Entry| Status::new(entry, entry.name.is_some() && entry.name == state.reloading);
+        let status = |entry: &Entry| Status::new(entry, self.place.progress(entry.name.as_deref()));
         let mut all: Vec<Status> = state.entries.iter().map(status).collect();
         all.sort_by(|a, b| (a.name.is_none(), &a.name, &a.file).cmp(&(b.name.is_none(), &b.name, &b.file)));
         all
@@ -176,7 +159,7 @@ impl Registry {
 
     /// Adds a plugin that is linked into the program, as generation 0.
     pub fn add_static(&self, plugin: StaticPlugin) -> Result<(), LoadError> {
-        let _replacing = self.replacing();
+        let _turn = self.place.wait();
         let module = Module::new(plugin.module());
         let manifest = module.manifest()?;
         self.check_not_taken(&manifest.name, None)?;
@@ -200,7 +183,7 @@ impl Registry {
         now: ValidTime,
         prepare: Prepare<'_>,
     ) -> Result<(), LoadError> {
-        let _replacing = self.replacing();
+        let turn = self.place.wait();
         let known = (folder.to_owned(), named);
         {
             let mut state = self.state();
@@ -208,7 +191,7 @@ impl Registry {
                 state.folders.push(known);
             }
         }
-        self.read_folder(folder, named, now, prepare)
+        self.read_folder(&turn, (folder, named), now, prepare)
     }
 
     /// Loads the plugin in one file, or replaces it if it came from there before.
@@ -218,17 +201,45 @@ impl Registry {
         now: ValidTime,
         prepare: Prepare<'_>,
     ) -> Result<Reloaded, LoadError> {
-        let _replacing = self.replacing();
-        self.replace(file, now, prepare)
+        let turn = self.place.wait();
+        self.replace(&turn, file, now, prepare)
     }
 
     /// Replaces the plugin `name` by what its file holds now. On any error the old generation goes on
     /// serving.
     pub fn reload(&self, name: &str, now: ValidTime, prepare: Prepare<'_>) -> Result<Reloaded, LoadError> {
-        let _replacing = self.replacing();
+        let turn = self.place.wait();
+        turn.of(Some(name));
+        self.reload_in(&turn, name, now, prepare)
+    }
+
+    /// The turn to reload the plugin `name`, unless another is being replaced.
+    pub fn take_turn(&self, name: &str) -> Result<Turn, LoadError> {
+        self.file_of(name)?;
+        self.place.take(name)
+    }
+
+    /// The same as [`Self::reload`] in a turn that was taken before.
+    pub fn reload_in(
+        &self,
+        turn: &Turn,
+        name: &str,
+        now: ValidTime,
+        prepare: Prepare<'_>,
+    ) -> Result<Reloaded, LoadError> {
         let file = self.file_of(name)?;
-        let _reloading = Reloading::start(self, name);
-        self.replace(&file, now, prepare)
+        self.replace(turn, &file, now, prepare)
+    }
+
+    /// Gives the reload of the plugin `name` up and waits until it has ended; what serves goes on serving.
+    pub fn cancel(&self, name: &str) -> Result<(), LoadError> {
+        self.file_of(name)?;
+        self.place.cancel(name)
+    }
+
+    /// Says how far the views of the next generation are; whether to go on.
+    pub fn report(&self, progress: Progress) -> ControlFlow<()> {
+        self.place.report(progress)
     }
 
     /// Reads every folder again: replaces what changed, loads what is new. The outcome for each file by
@@ -238,7 +249,7 @@ impl Registry {
         now: ValidTime,
         prepare: Prepare<'_>,
     ) -> Vec<(PathBuf, Result<Reloaded, LoadError>)> {
-        let _replacing = self.replacing();
+        let turn = self.place.wait();
         let (mut files, folders): (Vec<PathBuf>, _) = {
             let state = self.state();
             let files = state.entries.iter().filter_map(|entry| entry.file.clone()).collect();
@@ -255,7 +266,7 @@ impl Registry {
             }
         }
         outcomes.extend(files.into_iter().map(|file| {
-            let outcome = self.replace(&file, now, prepare);
+            let outcome = self.replace(&turn, &file, now, prepare);
             (file, outcome)
         }));
         outcomes
@@ -263,22 +274,29 @@ impl Registry {
 
     fn read_folder(
         &self,
-        folder: &Path,
-        named: bool,
+        turn: &Turn,
+        (folder, named): (&Path, bool),
         now: ValidTime,
         prepare: Prepare<'_>,
     ) -> Result<(), LoadError> {
         for file in list(folder, named)? {
             if named || !is_foreign(&file) {
                 // Kept in the file's entry, where the status shows it.
-                let _shown = self.replace(&file, now, prepare);
+                let _shown = self.replace(turn, &file, now, prepare);
             }
         }
         Ok(())
     }
 
     /// Replaces or adds the plugin in `file`; keeps the reason if it fails.
-    fn replace(&self, file: &Path, now: ValidTime, prepare: Prepare<'_>) -> Result<Reloaded, LoadError> {
+    fn replace(
+        &self,
+        turn: &Turn,
+        file: &Path,
+        now: ValidTime,
+        prepare: Prepare<'_>,
+    ) -> Result<Reloaded, LoadError> {
+        turn.of(self.entry_of(file).and_then(|entry| entry.name).as_deref());
         let mut name = None;
         let result = self.try_replace(file, &mut name, prepare);
         let mut state = self.state();
@@ -424,7 +442,12 @@ impl Registry {
         let instances =
             others.filter_map(|entry| entry.serving.as_ref()).flat_map(|serving| &serving.instances);
         let catalog = Arc::new(Catalog::build(instances)?);
-        prepare(&catalog).map_err(LoadError::ViewBuild)?;
+        self.place.check()?;
+        let failed = |cause: Cause| match cause.downcast::<LoadError>() {
+            Ok(error) => *error,
+            Err(cause) => LoadError::ViewBuild(cause),
+        };
+        prepare(&catalog).map_err(failed)?;
         match entries.iter_mut().find(|other| same(other)) {
             Some(place) => *place = entry,
             None => entries.push(entry),
@@ -467,11 +490,6 @@ impl Registry {
     fn configuration(&self, name: &str) -> &Configuration {
         static NONE: Configuration = Configuration::new();
         self.options.configurations.get(name).unwrap_or(&NONE)
-    }
-
-    fn replacing(&self) -> MutexGuard<'_, ()> {
-        // It guards no data that a panic could leave half changed.
-        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

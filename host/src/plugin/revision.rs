@@ -1,8 +1,9 @@
 //! The 16 bytes that name what a stored row was computed by: another plugin, another configuration, another
 //! Schema beneath, another engine, and the name is another, so that a stale row cannot even be looked up.
 //!
-//! Until the view engine checks results itself, the library's bytes count too: every rebuild of a plugin has
-//! its own rows.
+//! The library's bytes are not in it: a plugin that was built again keeps its rows. Code that computes something else
+//! under the same revision is found by the view engine, which compares results (`drift`). Reports keep no rows, so
+//! there the bytes do count.
 
 use super::instance::Identity;
 use laterbase_plugin::declare::{AlgebraKind, KeyspaceDeclaration, SchemaDeclaration, ViewDeclaration};
@@ -54,7 +55,7 @@ pub(super) fn of_view(identity: &Identity, view: &ViewDeclaration, keyspace: Rev
 /// What a Report's answers depend on; `root` covers everything else that the Root offers.
 pub(super) fn of_report(identity: &Identity, name: &str, revision: u32) -> Revision {
     let mut hash = Hash::new("report", identity);
-    hash.text(name).number(revision);
+    hash.bytes(&identity.library).text(name).number(revision);
     hash.end()
 }
 
@@ -75,7 +76,7 @@ impl Hash {
     fn new(kind: &str, identity: &Identity) -> Self {
         let mut hash = Self(blake3::Hasher::new());
         hash.text(kind).number(ENGINE_FORMAT);
-        hash.text(&identity.plugin).text(&identity.config).bytes(&identity.library);
+        hash.text(&identity.plugin).text(&identity.config);
         hash
     }
 

@@ -3,6 +3,7 @@
 use super::load_error::LoadError;
 use super::probe::Trials;
 use super::registry::{Entry, Serving};
+use super::turn::Progress;
 use crate::core::event::ValidTime;
 use crate::problem::Code;
 use serde::Serialize;
@@ -13,8 +14,11 @@ use std::path::PathBuf;
 pub struct Status {
     /// The plugin's declared name; none for a file that does not tell one.
     pub name: Option<String>,
-    /// `serving`, `reloading` (serving, while the next generation is prepared) or `failed`.
+    /// `serving`, `building` (serving, while the next generation is tried and its views are built) or `failed`.
     pub state: &'static str,
+    /// How far the next generation is; written only while it is built.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// Where it was loaded from; none for a plugin that is linked into the program.
     pub file: Option<PathBuf>,
     /// The generation that serves.
@@ -73,17 +77,18 @@ impl Failure {
 }
 
 impl Status {
-    pub(super) fn new(entry: &Entry, reloading: bool) -> Self {
+    pub(super) fn new(entry: &Entry, progress: Option<Progress>) -> Self {
         let serving = entry.serving.as_ref();
-        let state = match (serving, reloading) {
+        let state = match (serving, progress) {
             (None, _) => "failed",
-            (Some(_), true) => "reloading",
-            (Some(_), false) => "serving",
+            (Some(_), Some(_)) => "building",
+            (Some(_), None) => "serving",
         };
         let trials = serving.map(|serving| serving.trials.clone()).unwrap_or_default();
         Self {
             name: entry.name.clone(),
             state,
+            progress: progress.filter(|_| serving.is_some()),
             file: entry.file.clone(),
             generation: serving.map(|serving| serving.generation),
             version: serving.map(|serving| serving.manifest.version.clone()),

@@ -199,6 +199,10 @@ impl Service for Front {
         Self::none()
     }
 
+    async fn cancel(&self, _: PluginName) -> Result<Bytes, Problem> {
+        Self::none()
+    }
+
     async fn peers(&self) -> Result<Bytes, Problem> {
         Self::none()
     }

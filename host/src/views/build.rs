@@ -72,6 +72,19 @@ impl Build {
         Self { plugins: Arc::clone(plugins), keyspaces, borders: Borders::new(plugins.root()), views }
     }
 
+    /// The same without the Keyspaces whose tables `serving` has already.
+    pub(super) fn without(&self, serving: Option<&Self>) -> Self {
+        let in_use = |keyspace: &&Keyspace| {
+            serving.is_some_and(|serving| serving.keyspaces.iter().any(|own| own.tables == keyspace.tables))
+        };
+        Self {
+            plugins: Arc::clone(&self.plugins),
+            keyspaces: self.keyspaces.iter().filter(|keyspace| !in_use(keyspace)).cloned().collect(),
+            borders: self.borders.clone(),
+            views: self.views.clone(),
+        }
+    }
+
     /// The View called `name`.
     pub(super) fn view(&self, name: &str) -> Result<View, ViewError> {
         let found = self.views.iter().find(|view| view.info.name == name).cloned();

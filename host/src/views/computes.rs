@@ -2,7 +2,7 @@
 //!
 //! The engine sees bytes and keys only; which library, generation or instance answers is not its business. That keeps
 //! the engine replaceable above this line and testable with a plugin of forty lines. Every call may be repeated, on
-//! any thread, and gives the same result each time: the revisions below stand for that.
+//! any thread, and gives the same result each time: the revisions below stand for that, and [`super::drift`] looks.
 
 use crate::core::event::EventKey;
 use laterbase_plugin::EventRef;
@@ -112,6 +112,8 @@ pub type Emission = (Vec<u8>, Vec<u8>);
 pub trait Computes: Send + Sync {
     /// The Root's name.
     fn root(&self) -> &str;
+    /// Changes with the bytes of any library, whatever that changes of results.
+    fn code(&self) -> Revision;
     /// The Keyspaces; the list never changes while this value lives.
     fn keyspaces(&self) -> Vec<KeyspaceInfo>;
     /// The Views; the list never changes while this value lives.

@@ -121,6 +121,12 @@ impl Derived {
         guard::leave(&self.dir)
     }
 
+    /// The tables that there are.
+    #[cfg(test)]
+    pub(super) fn table_names(&self) -> Vec<String> {
+        self.opened().keys().map(|table| table.name()).collect()
+    }
+
     fn opened(&self) -> Open {
         Arc::clone(&self.open.lock().unwrap_or_else(PoisonError::into_inner))
     }

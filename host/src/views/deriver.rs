@@ -2,33 +2,36 @@
 //!
 //! ```text
 //! orders taken first, always; then one piece of the first kind of work there is:
-//!   1 follow for a read that waits       2 follow for a reload        3 follow in the background
-//!   4 a piece of a flush                 5 store Snapshots that reads left
-//!   6 take away the tables of plugins that nobody asks any more
+//!   1 follow for a read that waits       2 follow in the background      3 a piece of a flush
+//!   4 store Snapshots that reads left    5 take away the tables of plugins that nobody asks any more
 //! no order, no work: the thread sleeps
 //! ```
+//! While a reload waits for its Keyspaces, every other piece is one of theirs: what serves goes on as before, only
+//! slower.
 //! It never waits for time. Arrivals are followed as they come; if they come faster than they can be mapped, the rest
 //! waits until somebody asks or the intake rests, so that it does not compete with it.
 
 use super::build::Build;
 use super::computes::{Computes, Revision};
 use super::derived::Derived;
+use super::drift;
 use super::error::ViewError;
-use super::indexer::{Indexed, Indexer};
+use super::indexer::{Indexed, Indexer, Retried};
+use super::layout;
 use super::litter;
-use super::rows::Table;
+use super::rows::{RowsMut as _, Table};
 use super::states::Keep;
 use crate::store::Store;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A backlog of so many arrivals is left alone while more come in ...
 const BACKLOG_ARRIVALS: u64 = 16_384;
 /// ... but not a larger one than this, or the next read would wait too long.
-const BACKLOG_ARRIVALS_MAX: u64 = 1 << 20;
+const BACKLOG_ARRIVALS_MAX: u64 = 1 << 17;
 
 /// What the deriver is told.
 #[derive(Debug)]
@@ -44,10 +47,12 @@ pub(super) enum Order {
         /// Hears of progress and of the end.
         reply: Sender<Reply>,
     },
-    /// This build serves from now on.
-    Adopt(Arc<Build>),
-    /// This build will not serve.
-    Abandon(Arc<Build>),
+    /// This build serves from now on; hears when that is so.
+    Adopt(Arc<Build>, Sender<()>),
+    /// Follow for this build to the end, although events come in: queries are turned away until then.
+    Pursue(Arc<Build>),
+    /// What was prepared will not serve.
+    Abandon,
     /// Store these Snapshots if they still hold.
     Keep(Keep),
     /// Events were committed, or none have been for a while.
@@ -76,8 +81,12 @@ pub(super) struct Shared {
     pub(super) keeps: Arc<AtomicUsize>,
     /// An [`Order::Wake`] waits.
     pub(super) woken: AtomicBool,
+    /// An [`Order::Pursue`] waits, or is being followed.
+    pub(super) pursued: AtomicBool,
     /// No events have come in for a while.
     pub(super) rested: AtomicBool,
+    /// What is odd about the rows, by Keyspace.
+    pub(super) warnings: Mutex<BTreeMap<String, String>>,
 }
 
 /// A read or a reload that waits.
@@ -107,8 +116,16 @@ pub(super) struct Deriver {
     keeps: VecDeque<Keep>,
     /// Following in the background.
     behind: bool,
-    /// What is served may have set events aside with code that was replaced since.
-    retry: bool,
+    /// To the end, although events come in.
+    pursues: bool,
+    /// The last piece of work was one for a reload.
+    was_reload: bool,
+    /// The rows that are found may be of other code.
+    unchecked: bool,
+    /// What is served may have set events aside with code that was replaced since: those from this key on.
+    retry: Option<Vec<u8>>,
+    /// More of them can be tried at once.
+    retries: bool,
     /// There may be tables to take away.
     litter: bool,
 }
@@ -132,7 +149,11 @@ impl Deriver {
             wishes: Vec::new(),
             keeps: VecDeque::new(),
             behind: false,
-            retry: true,
+            pursues: false,
+            was_reload: false,
+            unchecked: true,
+            retry: Some(vec![0]),
+            retries: false,
             litter: false,
         }
     }
@@ -167,7 +188,7 @@ impl Deriver {
 
     fn has_work(&self) -> bool {
         let idle = self.wishes.is_empty() && self.keeps.is_empty() && !self.indexer.is_flushing();
-        !idle || self.behind || self.litter
+        !idle || self.behind || self.litter || self.retries
     }
 
     fn take(&mut self, order: Order) {
@@ -180,23 +201,25 @@ impl Deriver {
                 }
                 self.wishes.push(Wish { build, target, urgent, reply });
             }
-            Order::Adopt(build) => {
-                if let Some(old) = self.serving.replace(build) {
-                    self.note(&old);
-                }
-                self.prepared = None;
-                self.litter = true;
-                self.retry = true;
+            Order::Adopt(build, reply) => {
+                self.adopt(build);
+                // A reply that nobody waits for any more is no error.
+                let _unheard = reply.send(());
+            }
+            Order::Pursue(build) => {
+                self.note(&build);
+                self.pursue(true);
                 self.behind = true;
             }
-            Order::Abandon(build) => {
-                self.prepared.take_if(|prepared| prepared.same_tables(&build));
+            Order::Abandon => {
+                self.prepared = None;
+                self.wishes.retain(|wish| wish.urgent);
                 self.litter = true;
             }
             Order::Keep(keep) => self.keeps.push_back(keep),
             Order::Wake => {
                 self.shared.woken.store(false, Ordering::Release);
-                self.behind = self.is_behind();
+                self.behind = self.pursues || self.is_behind();
             }
             Order::Settle(reply) => {
                 // A reply that nobody waits for any more is no error.
@@ -223,11 +246,83 @@ impl Deriver {
         }
     }
 
+    fn adopt(&mut self, build: Arc<Build>) {
+        if let Some(old) = self.serving.replace(build) {
+            self.note(&old);
+        }
+        self.prepared = None;
+        self.litter = true;
+        self.retry = Some(vec![0]);
+        self.behind = true;
+        if self.indexer.derived().is_some() && !self.unchecked {
+            report("events that were set aside are tried again later", self.try_again());
+            report("which code wrote the rows is not noted", self.note_code());
+        }
+    }
+
+    /// Tries a piece of what was set aside again, all of it once after each change of code.
+    fn try_again(&mut self) -> Result<(), ViewError> {
+        self.retries = false;
+        let (Some(serving), Some(from)) = (self.serving.clone(), self.retry.clone()) else { return Ok(()) };
+        self.retry = match self.indexer.retry(&serving, &from)? {
+            Retried::All => None,
+            Retried::NotYet => Some(from),
+            Retried::More(next) => {
+                self.retries = true;
+                Some(next)
+            }
+        };
+        Ok(())
+    }
+
+    /// Notes the code that writes from now on.
+    fn note_code(&self) -> Result<(), ViewError> {
+        let (Some(derived), Some(serving)) = (self.indexer.derived(), &self.serving) else { return Ok(()) };
+        let code = serving.plugins.code();
+        derived.write(&mut |rows| rows.put(Table::Meta, &[layout::CODE], &code.0))?;
+        Ok(())
+    }
+
+    /// The rows that are found at a start may have been written by other code under the same revision: what does not
+    /// hold any more is thrown away, for there is no older code to serve.
+    fn check_code(&mut self) -> Result<(), ViewError> {
+        let (Some(serving), store) = (self.serving.clone(), Arc::clone(&self.store)) else { return Ok(()) };
+        let events = store.read()?;
+        if self.indexer.open(events.as_ref())?.is_none() {
+            return Ok(());
+        }
+        self.unchecked = false;
+        let Some(derived) = self.indexer.derived() else { return Ok(()) };
+        if drift::code_of(&derived.read()?)? == Some(serving.plugins.code()) {
+            return Ok(());
+        }
+        while let Some(found) = drift::compare(events.as_ref(), &self.shared.indexed, None, &serving)? {
+            let warning = format!("{found}. Its rows were thrown away and are built again");
+            tracing::warn!(code = "drift", "{warning}");
+            let mut warnings = self.shared.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            warnings.insert(found.keyspace.clone(), warning);
+            drop(warnings);
+            self.indexer.throw_away(&serving, found.tables())?;
+        }
+        self.note_code()
+    }
+
+    fn pursue(&mut self, pursues: bool) {
+        self.pursues = pursues;
+        self.shared.pursued.store(pursues, Ordering::Release);
+    }
+
     /// Does one piece of work.
     fn work(&mut self) {
         let waiting = self.wishes.iter().position(|wish| wish.urgent);
-        if let Some(at) = waiting.or(if self.wishes.is_empty() { None } else { Some(0) }) {
+        if let Some(at) = waiting {
             self.grant(at);
+            return;
+        }
+        let others = self.behind || self.retries || self.indexer.is_flushing() || !self.keeps.is_empty();
+        self.was_reload = !self.wishes.is_empty() && !(self.was_reload && others);
+        if self.was_reload {
+            self.grant(0);
         } else if self.behind {
             self.follow();
         } else if self.indexer.is_flushing() {
@@ -235,6 +330,8 @@ impl Deriver {
         } else if let Some(keep) = self.keeps.pop_front() {
             self.shared.keeps.fetch_sub(1, Ordering::AcqRel);
             report("Snapshots were not stored", self.keep(&keep));
+        } else if self.retries {
+            report("events that were set aside are tried again later", self.try_again());
         } else if self.litter {
             let more = self.clean();
             self.litter = *more.as_ref().unwrap_or(&false);
@@ -280,18 +377,23 @@ impl Deriver {
     fn follow(&mut self) {
         let Some(build) = self.serving.clone() else {
             self.behind = false;
+            self.pursue(false);
             return;
         };
         match self.advance(&build).and_then(|position| Ok(self.arrivals()?.saturating_sub(position))) {
             Ok(backlog) => {
                 let rested = self.shared.rested.load(Ordering::Acquire);
-                self.behind = backlog > 0 && is_due(backlog, rested);
+                if backlog == 0 {
+                    self.pursue(false);
+                }
+                self.behind = backlog > 0 && (self.pursues || is_due(backlog, rested));
                 if backlog == 0 && rested {
                     report("the tail was not flushed", self.indexer.rotate(&build, 1));
                 }
             }
             Err(error) => {
                 self.behind = false;
+                self.pursue(false);
                 report("indexing in the background stopped", Err(error));
             }
         }
@@ -302,12 +404,11 @@ impl Deriver {
         if let Some(derived) = self.indexer.derived() {
             litter::finish_removals(derived, build)?;
         }
-        let position = self.indexer.advance(build)?;
-        if std::mem::take(&mut self.retry)
-            && let Some(serving) = self.serving.clone()
-        {
-            self.indexer.retry(&serving)?;
+        if self.unchecked {
+            self.check_code()?;
         }
+        let position = self.indexer.advance(build)?;
+        self.try_again()?;
         Ok(position)
     }
 
@@ -334,6 +435,11 @@ impl Deriver {
     /// Stores Snapshots, unless their table is being taken away.
     fn keep(&self, keep: &Keep) -> Result<(), ViewError> {
         let Some(derived) = self.indexer.derived() else { return Ok(()) };
+        // What a read made with code that was replaced since may be wrong under the same revision.
+        let is_other = self.serving.as_ref().is_some_and(|serving| !keep.is_by(serving));
+        if is_other || keep.epoch != self.indexer.epoch(keep.keyspace) {
+            return Ok(());
+        }
         derived.write(&mut |rows| {
             if litter::is_going(rows, Table::States(keep.view))? { Ok(()) } else { keep.store(rows) }
         })?;

@@ -1,11 +1,15 @@
 //! Why a view was not answered or not built.
 
 use super::computes::{Failure, FailureKind};
+use super::drift::Drift;
 use crate::core::event::EventKey;
 use crate::core::knowledge::VvError;
 use crate::core::tables::TableError;
 use crate::problem::{Code, Problem};
 use std::sync::Arc;
+
+/// About so many arrivals are indexed in a second; whoever has to wait is told by it when to ask again.
+const BUILT_PER_SECOND: u64 = 100_000;
 
 /// Why a view was not answered or not built.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +94,22 @@ pub enum ViewError {
     /// The walk was begun at another replica, or before a backup was restored.
     #[error("this replica does not hold what the walk was pinned to: start again without the cursor")]
     PinGone,
+    /// The index is too far behind for a query to wait.
+    #[error("view {view} is being built: {done} of {of} arrivals are done; ask again soon")]
+    Building {
+        /// The view asked for.
+        view: String,
+        /// Arrivals that are indexed.
+        done: u64,
+        /// Arrivals that there are.
+        of: u64,
+    },
+    /// A new generation gives other results under the same revision.
+    #[error("{0}")]
+    Drift(Box<Drift>),
+    /// The new generation is not wanted any more.
+    #[error("the reload was cancelled; what served before goes on serving")]
+    Cancelled,
     /// A new generation's Keyspace cannot be built.
     #[error("keyspace {keyspace}: event {event}: {reason}")]
     Build {
@@ -150,6 +170,9 @@ impl ViewError {
             Self::BadGroup { .. } => Code::BadParameter,
             Self::PinGone => Code::PinGone,
             Self::Build { .. } | Self::Trial { .. } => Code::ViewBuild,
+            Self::Building { .. } => Code::ViewBuilding,
+            Self::Drift(_) => Code::Drift,
+            Self::Cancelled => Code::ReloadCancelled,
             Self::Table(error) => table_code(error),
             Self::Open { .. } => Code::Storage,
             Self::Indexing(source) => return source.problem(),
@@ -163,6 +186,12 @@ impl ViewError {
             Self::Build { keyspace, event, .. } => {
                 problem.with("keyspace", keyspace.as_str()).with("event", event.to_string())
             }
+            Self::Building { done, of, .. } => {
+                let missing = of.saturating_sub(*done) / BUILT_PER_SECOND;
+                let seconds = u32::try_from(missing).unwrap_or(u32::MAX).clamp(1, 60);
+                problem.with("done", *done).with("of", *of).retry_after(seconds)
+            }
+            Self::Drift(drift) => drift.describe(problem),
             Self::Closing => problem.retry_after(1),
             Self::BadGroup { .. } => problem.with("parameter", "group"),
             Self::KnownTooEarly { first_ms } => problem.with("first_ms", *first_ms),
@@ -177,6 +206,7 @@ impl ViewError {
             | Self::CursorMismatch
             | Self::Plugin { .. }
             | Self::Trial { .. }
+            | Self::Cancelled
             | Self::Table(_)
             | Self::Open { .. }
             | Self::Indexing(_) => problem,

@@ -66,7 +66,7 @@ pub(super) fn retry(
     rows: &dyn Rows,
     build: &Build,
     tails: &mut [Tail],
-    keys: BTreeSet<EventKey>,
+    keys: &BTreeSet<EventKey>,
 ) -> Result<()> {
     let (head, start) = (events.head()?, tails.iter().map(Tail::position).min().unwrap_or(0));
     let slots = build.keyspaces.iter().zip(tails);
@@ -74,9 +74,8 @@ pub(super) fn retry(
         slots.map(|(keyspace, tail)| Slot::new(keyspace, tail, rows, true)).collect::<Result<_>>()?;
     let has_losers = head.arrivals > head.events;
     let mut step = Step::new(events, build, &mut slots, (start, has_losers));
-    // What failed has no entry that tells when it arrived.
-    step.arrived = step.scan(&keys)?;
-    step.settle_all(&keys)
+    // When they arrived is noted with the reason.
+    step.settle_all(keys)
 }
 
 /// The values that arrived behind `start` up to and with `end`, each with its arrival, and the running hash at `end`.

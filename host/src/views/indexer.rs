@@ -9,12 +9,14 @@ use super::derived::Derived;
 use super::error::ViewError;
 use super::flush::{self, Flush, Left};
 use super::follow;
+use super::index::Id;
 use super::index::border::Borders;
 use super::layout::{self, Position};
 use super::rows::{Rows as _, Table, keys_under};
 use super::states;
 use super::tail::{Segment, Tail};
 use crate::core::event::EventKey;
+use crate::core::tables::Tables;
 use crate::store::Store;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,8 +25,10 @@ use std::sync::{Arc, OnceLock};
 
 /// A segment with so many rows is flushed.
 const SEGMENT_ROWS: usize = 65_536;
-/// The code of a plugin was replaced: so many of the events that the one before set aside are tried again at once.
-const RETRIES_MAX: usize = 65_536;
+/// So many of the events that were set aside are tried again at once.
+const RETRIES_MAX: usize = 16_384;
+/// What is kept of an aggregate is forgotten in pieces of so many rows.
+const FORGET_ROWS: usize = 4096;
 
 /// What readers see of the tails, by the revision of their Keyspace.
 pub(super) type Tails = BTreeMap<Revision, Arc<ArcSwap<Tail>>>;
@@ -56,19 +60,33 @@ impl Indexer {
         self.indexed.derived.get()
     }
 
+    /// Opens the environment, if there is an event.
+    pub(super) fn open(&self, events: &dyn Tables) -> Result<Option<&Derived>, ViewError> {
+        if events.head()?.arrivals == 0 {
+            return Ok(None);
+        }
+        if let Some(derived) = self.indexed.derived.get() {
+            return Ok(Some(derived));
+        }
+        let derived = Derived::open(&self.dir, events)?;
+        Ok(Some(self.indexed.derived.get_or_init(|| derived)))
+    }
+
+    /// Takes tables away that hold what does not hold any more, with what is in memory of them.
+    pub(super) fn throw_away(&mut self, build: &Build, tables: &[Revision]) -> Result<(), ViewError> {
+        let gone: BTreeSet<Revision> = tables.iter().copied().collect();
+        let kept = super::litter::tables_of(build).difference(&gone).copied().collect();
+        self.forget_tails(&kept);
+        let Some(derived) = self.indexed.derived.get() else { return Ok(()) };
+        super::litter::throw_away(derived, &gone)
+    }
+
     /// Follows one batch of arrivals for `build`; returns how far it is then.
     pub(super) fn advance(&mut self, build: &Build) -> Result<u64, ViewError> {
         let (indexed, store) = (Arc::clone(&self.indexed), Arc::clone(&self.store));
         let events = store.read()?;
-        if events.head()?.arrivals == 0 {
-            return Ok(0);
-        }
-        let derived = if let Some(derived) = indexed.derived.get() {
-            derived
-        } else {
-            let derived = Derived::open(&self.dir, events.as_ref())?;
-            indexed.derived.get_or_init(|| derived)
-        };
+        self.open(events.as_ref())?;
+        let Some(derived) = indexed.derived.get() else { return Ok(0) };
         let cells = self.cells(derived, build)?;
         let mut tails: Vec<Tail> = cells.iter().map(|cell| Tail::clone(&cell.load())).collect();
         let rows = derived.read()?;
@@ -137,7 +155,7 @@ impl Indexer {
         }
         let segment = tail.active.clone();
         let active = Segment { end: segment.end, ..Segment::default() };
-        cell.store(Arc::new(Tail { flushing: Some(segment.clone()), active }));
+        cell.store(Arc::new(Tail { flushing: Some(segment.clone()), active, epoch: tail.epoch }));
         self.flushes.push_back((Flush::new(keyspace.clone(), segment), borders.clone()));
         Ok(())
     }
@@ -159,8 +177,8 @@ impl Indexer {
         }
         let tails = self.indexed.tails.load();
         if let Some(cell) = tails.get(&flush.keyspace().tables) {
-            let tail = Tail { flushing: None, active: cell.load().active.clone() };
-            cell.store(Arc::new(tail));
+            let tail = cell.load();
+            cell.store(Arc::new(Tail { flushing: None, active: tail.active.clone(), epoch: tail.epoch }));
         }
         self.flushes.pop_front();
         Ok(())
@@ -183,31 +201,115 @@ impl Indexer {
         self.indexed.tails.store(Arc::new(tails));
     }
 
-    /// Tries the events once more that `build` set aside: its code may be mended.
-    pub(super) fn retry(&mut self, build: &Build) -> Result<(), ViewError> {
-        let Some(derived) = self.indexed.derived.get() else { return Ok(()) };
-        let cells = self.cells(derived, build)?;
-        let rows = derived.read()?;
-        let mut keys = BTreeSet::new();
-        for (keyspace, cell) in build.keyspaces.iter().zip(&cells) {
-            let stored = keys_under(&rows, Table::Poison(keyspace.tables), &[], &[0], RETRIES_MAX)?;
-            keys.extend(stored.iter().filter_map(|key| layout::event_of(key).ok()));
-            keys.extend(cell.load().both().flat_map(|segment| segment.failures.keys().copied()));
+    /// Tries events once more that `build` set aside, because its code may be mended: some from the key `from` on.
+    /// Returns where the rest begins, if there may be more; the same `from` if it cannot be done yet.
+    ///
+    /// Versions count arrivals, and nothing arrives here: what Views keep of aggregates that change is forgotten, and
+    /// nothing that a read made of the rows before is kept after ([`Tail::epoch`]).
+    pub(super) fn retry(&mut self, build: &Build, from: &[u8]) -> Result<Retried, ViewError> {
+        if self.indexed.derived.get().is_none() {
+            return Ok(Retried::NotYet);
         }
+        if !self.has_set_aside(build)? {
+            return Ok(Retried::All);
+        }
+        self.flush_all(build)?;
+        let Some(derived) = self.indexed.derived.get() else { return Ok(Retried::NotYet) };
+        let cells = self.cells(derived, build)?;
+        if cells.iter().any(|cell| cell.load().both().any(|segment| segment.len() > 0)) {
+            return Ok(Retried::NotYet);
+        }
+        let (mut keys, mut is_full) = (BTreeSet::new(), false);
+        for keyspace in &build.keyspaces {
+            let stored =
+                keys_under(&derived.read()?, Table::Poison(keyspace.tables), &[], from, RETRIES_MAX)?;
+            is_full |= stored.len() >= RETRIES_MAX;
+            keys.extend(stored.iter().filter_map(|key| layout::event_of(key).ok()));
+        }
+        let last = keys.iter().nth(RETRIES_MAX - 1).copied();
+        keys.retain(|key| last.is_none_or(|last| *key <= last));
+        let mut tails: Vec<Tail> = cells.iter().map(|cell| Tail::clone(&cell.load())).collect();
         if !keys.is_empty() {
-            let events = self.store.read()?;
-            let mut tails: Vec<Tail> = cells.iter().map(|cell| Tail::clone(&cell.load())).collect();
-            follow::retry(events.as_ref(), &rows, build, &mut tails, keys)?;
-            for (cell, tail) in cells.iter().zip(tails) {
-                cell.store(Arc::new(tail));
+            let (events, rows) = (self.store.read()?, derived.read()?);
+            follow::retry(events.as_ref(), &rows, build, &mut tails, &keys)?;
+        }
+        for (keyspace, (cell, tail)) in build.keyspaces.iter().zip(cells.iter().zip(tails)) {
+            let changed = write_retried(derived, (keyspace, &build.borders), tail.active)?;
+            for view in build.views.iter().filter(|view| view.keyspace.tables == keyspace.tables) {
+                changed.iter().try_for_each(|id| forget(derived, view.states, *id))?;
+                retry_folds(derived, view.states)?;
+            }
+            let before = cell.load_full();
+            cell.store(Arc::new(Tail { epoch: before.epoch + 1, ..Tail::clone(&before) }));
+        }
+        Ok(match last.filter(|_| is_full) {
+            Some(last) => Retried::More(layout::joined(&last.0, EventKey::default())),
+            None => Retried::All,
+        })
+    }
+
+    /// Whether `build` has set any event aside.
+    fn has_set_aside(&self, build: &Build) -> Result<bool, ViewError> {
+        let Some(derived) = self.indexed.derived.get() else { return Ok(false) };
+        let tails = self.indexed.tails.load();
+        let rows = derived.read()?;
+        let has_rows = |table| keys_under(&rows, table, &[], &[0], 1).map(|keys| !keys.is_empty());
+        for keyspace in &build.keyspaces {
+            let tail = tails.get(&keyspace.tables).map(|cell| cell.load_full());
+            let mut segments = tail.iter().flat_map(|tail| tail.both());
+            if segments.any(|segment| segment.failures.values().any(Option::is_some)) {
+                return Ok(true);
+            }
+            if has_rows(Table::Poison(keyspace.tables))? {
+                return Ok(true);
             }
         }
-        drop(rows);
         for view in &build.views {
-            retry_folds(derived, view.states)?;
+            if has_rows(Table::Faults(view.states))? {
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
+
+    /// How often what was set aside in a Keyspace was tried again.
+    pub(super) fn epoch(&self, keyspace: Revision) -> u64 {
+        self.indexed.tails.load().get(&keyspace).map_or(0, |cell| cell.load().epoch)
+    }
+}
+
+/// What became of a [`Indexer::retry`].
+#[derive(Debug)]
+pub(super) enum Retried {
+    /// Everything was tried.
+    All,
+    /// There may be more behind this key.
+    More(Vec<u8>),
+    /// It cannot be done before more arrivals are followed.
+    NotYet,
+}
+
+/// Writes what events that were set aside add, at once; returns the aggregates that have changed.
+fn write_retried(
+    derived: &Derived,
+    (keyspace, borders): (&Keyspace, &Borders),
+    segment: Segment,
+) -> Result<Vec<Id>, ViewError> {
+    if segment.len() == 0 {
+        return Ok(Vec::new());
+    }
+    let aggregates: BTreeSet<Vec<u8>> =
+        segment.entries.keys().map(|key| layout::aggregate_of(key).to_vec()).collect();
+    let mut flush = Flush::new(keyspace.clone(), segment);
+    loop {
+        let piece = derived.write(&mut |rows| flush.piece(rows, borders))?;
+        if flush.done(piece) == Left::Nothing {
+            break;
+        }
+    }
+    let rows = derived.read()?;
+    let numbers = aggregates.iter().map(|aggregate| super::slot::number_of(&rows, keyspace, aggregate));
+    Ok(numbers.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
 /// The events that a Keyspace could not take because its code is wrong, with the reasons.
@@ -251,6 +353,12 @@ fn retry_folds(derived: &Derived, view: Revision) -> Result<(), ViewError> {
         let keys = keys_under(&derived.read()?, Table::Faults(view), &[], &[0], 1)?;
         let id = keys.first().and_then(|key| key.first_chunk::<8>().copied());
         let Some(id) = id.map(u64::from_be_bytes) else { return Ok(()) };
-        derived.write(&mut |rows| states::forget(rows, view, id, 4096))?;
+        forget(derived, view, id)?;
     }
+}
+
+/// Forgets what a View keeps of an aggregate.
+fn forget(derived: &Derived, view: Revision, id: Id) -> Result<(), ViewError> {
+    while derived.write(&mut |rows| states::forget(rows, view, id, FORGET_ROWS))? {}
+    Ok(())
 }

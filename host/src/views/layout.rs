@@ -176,6 +176,9 @@ pub(super) fn going_row(table: Table) -> Option<Vec<u8>> {
     table.parts().map(|_| [&[GOING], table.name().as_bytes()].concat())
 }
 
+/// The key of the row of `meta` that names the code that wrote the rows last.
+pub(super) const CODE: u8 = b'c';
+
 /// The first byte of every [`going_row`].
 pub(super) const GOING: u8 = b'g';
 

@@ -43,6 +43,29 @@ pub(super) fn finish_removals(derived: &Derived, build: &Build) -> Result<(), Vi
     Ok(())
 }
 
+/// Takes these tables away at once, with what is noted of them: they are built anew.
+pub(super) fn throw_away(derived: &Derived, tables: &BTreeSet<Revision>) -> Result<(), ViewError> {
+    let noted = |row: &Vec<u8>| {
+        let named = matches!(row.first(), Some(b'k' | b's'));
+        named && layout::revisions_of(row).last().is_some_and(|last| tables.contains(last))
+    };
+    let going: Vec<Table> = tables
+        .iter()
+        .flat_map(|table| Table::of_keyspace(*table).into_iter().chain(Table::of_view(*table)))
+        .collect();
+    derived.write(&mut |rows| {
+        for row in keys_under(rows, Table::Meta, &[], &[0], usize::MAX)?.iter().filter(|row| noted(row)) {
+            rows.delete(Table::Meta, row)?;
+        }
+        let rows_of = going.iter().filter_map(|table| layout::going_row(*table));
+        rows_of.into_iter().try_for_each(|row| rows.put(Table::Meta, &row, &[]))
+    })?;
+    for table in going {
+        while !empty(derived, table)? {}
+    }
+    Ok(())
+}
+
 /// Whether a table is being taken away.
 pub(super) fn is_going(rows: &(impl Rows + ?Sized), table: Table) -> Result<bool, TableError> {
     match layout::going_row(table) {

@@ -21,6 +21,7 @@ mod computes;
 mod cursor;
 mod derived;
 mod deriver;
+mod drift;
 mod error;
 mod flush;
 mod follow;
@@ -35,6 +36,7 @@ mod ordered;
 mod pages;
 mod plugins;
 mod read;
+mod reload;
 mod repair;
 mod rows;
 mod slot;
@@ -49,6 +51,7 @@ pub use bounds::Bounds;
 pub use computes::{
     Computes, Emission, Failure, FailureKind, FoldFailure, KeyspaceInfo, Revision, Upcast, ViewInfo,
 };
+pub use drift::Drift;
 pub use error::ViewError;
 pub use known::Known;
 
@@ -56,14 +59,15 @@ use crate::core::event::Arrival;
 use crate::core::limits::REPAIR_DELTAS_MAX;
 use crate::store::Store;
 use arc_swap::ArcSwapOption;
-use build::{Build, Keyspace, View};
+use build::{Build, View};
 use cursor::Pin;
-use deriver::{Deriver, Order, Reply, Shared};
+use deriver::{Deriver, Order, Shared};
 use laterbase_plugin::aggregate;
 use laterbase_plugin::declare::AlgebraKind;
 use read::{Moment, Reading};
 use repair::Repairs;
 use states::Keep;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
@@ -75,12 +79,8 @@ use tail::Tail;
 const FOLDER: &str = "derived";
 /// So many Snapshots may wait to be stored; a read drops its own when there are more.
 const KEEPS_MAX: usize = 64;
-/// A reload goes on indexing until it is at most so many arrivals behind.
-const CLOSE_ARRIVALS: u64 = 256;
-/// A reload looks so many times whether more events have come.
-const ROUNDS_MAX: u32 = 16;
-/// A reload tries every View on so many aggregates.
-const TRIALS: usize = 8;
+/// A query that finds the index further behind than this does not wait for it.
+const BEHIND_ARRIVALS_MAX: u64 = 200_000;
 
 /// The views of one Root. Methods block: call them from a thread that may wait. Dropping it waits for the piece of
 /// work at hand and closes the derived environment in order.
@@ -91,9 +91,13 @@ pub struct Views {
     shared: Arc<Shared>,
     /// What the last query was asked of.
     build: ArcSwapOption<Build>,
+    /// What was adopted last.
+    serving: ArcSwapOption<Build>,
     repairs: Repairs,
     /// A repair of an Ordered View may fold so many deltas before it is left to the background.
     budget: u64,
+    /// A query waits for the index if it is at most so many arrivals behind.
+    behind_max: u64,
     deriver: Mutex<Option<Thread>>,
 }
 
@@ -113,41 +117,11 @@ impl Views {
             store,
             shared: Arc::default(),
             build: ArcSwapOption::empty(),
+            serving: ArcSwapOption::empty(),
             repairs: Repairs::default(),
             budget: REPAIR_DELTAS_MAX,
+            behind_max: BEHIND_ARRIVALS_MAX,
             deriver: Mutex::default(),
-        }
-    }
-
-    /// Builds every Keyspace of `plugins` up to the last event, beside those that serve, and tries every View on a
-    /// few aggregates. `progress` hears (arrivals done, arrivals in all). After an error nothing of it stays; after
-    /// success the tables stay until the next [`Self::adopt`] or [`Self::abandon`].
-    pub fn prepare(
-        &self,
-        plugins: &Arc<dyn Computes>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(), ViewError> {
-        let build = Arc::new(Build::new(plugins));
-        let outcome = self.build(&build, progress).and_then(|()| self.try_out(&build));
-        if outcome.is_err() {
-            self.order(Order::Abandon(build))?;
-        }
-        outcome
-    }
-
-    /// From now on `plugins` serve: their Keyspaces follow new events. Those before go once no query holds them.
-    pub fn adopt(&self, plugins: &Arc<dyn Computes>) {
-        let build = Build::new(plugins);
-        if self.is_running() || !build.keyspaces.is_empty() {
-            // A thread that cannot start tells the first read that needs it.
-            let _told_later = self.order(Order::Adopt(Arc::new(build)));
-        }
-    }
-
-    /// What [`Self::prepare`] built for `plugins` is not wanted: another plugin or another Root failed.
-    pub fn abandon(&self, plugins: &Arc<dyn Computes>) {
-        if self.is_running() {
-            let _told_later = self.order(Order::Abandon(Arc::new(Build::new(plugins))));
         }
     }
 
@@ -293,7 +267,15 @@ impl Views {
                 self.look_after(build, view, wants_flush, repairs)?;
                 return Ok(Some(answer));
             }
-            self.catch_up(build, head, true, &mut |_| {})?;
+            let done = tail_position(&self.shared, view);
+            if head.saturating_sub(done) > self.behind_max {
+                // Once: askers who come again and again must not keep the deriver busy with their orders.
+                if !self.shared.pursued.swap(true, Ordering::AcqRel) {
+                    self.order(Order::Pursue(Arc::clone(build)))?;
+                }
+                return Err(ViewError::Building { view: view.info.name.clone(), done, of: head });
+            }
+            self.catch_up(build, head)?;
         }
     }
 
@@ -327,71 +309,11 @@ impl Views {
         }
     }
 
-    fn build(&self, build: &Arc<Build>, progress: &mut dyn FnMut(u64, u64)) -> Result<(), ViewError> {
-        for _ in 0..ROUNDS_MAX {
-            let target = self.store.read()?.head()?.arrivals;
-            if target == 0 || build.keyspaces.is_empty() {
-                return Ok(());
-            }
-            self.catch_up(build, target, false, &mut |done| progress(done, target))?;
-            progress(target, target);
-            if self.store.read()?.head()?.arrivals - target <= CLOSE_ARRIVALS {
-                break;
-            }
-        }
-        build.keyspaces.iter().try_for_each(|keyspace| self.check_failures(keyspace))
-    }
-
-    /// Code that fails on an event is not taken into service, unless what serves fails on it, too.
-    fn check_failures(&self, keyspace: &Keyspace) -> Result<(), ViewError> {
-        let indexed = &self.shared.indexed;
-        let broken = indexer::broken(indexed, keyspace)?;
-        if broken.is_empty() {
-            return Ok(());
-        }
-        let serving = self.build.load_full();
-        let same_name = |other: &&Keyspace| other.name == keyspace.name && other.tables != keyspace.tables;
-        let before = match serving.iter().flat_map(|build| &build.keyspaces).find(same_name) {
-            Some(serving) => indexer::broken(indexed, serving)?,
-            None => std::collections::BTreeMap::new(),
-        };
-        match broken.into_iter().find(|(event, _)| !before.contains_key(event)) {
-            Some((event, reason)) => Err(ViewError::Build { keyspace: keyspace.name.clone(), event, reason }),
-            None => Ok(()),
-        }
-    }
-
-    /// Tries every View of a new build on a few aggregates.
-    fn try_out(&self, build: &Arc<Build>) -> Result<(), ViewError> {
-        let Some(derived) = self.shared.indexed.derived.get() else { return Ok(()) };
-        for view in &build.views {
-            let tails = self.shared.indexed.tails.load();
-            let Some(tail) = tails.get(&view.keyspace.tables).map(|cell| cell.load_full()) else { continue };
-            let rows = derived.read()?;
-            let cursor = flush::position(&rows, &view.keyspace)?.cursor.arrival;
-            let moment = Moment { rows: &rows, tail: &tail, cursor, budget: self.budget };
-            Reading::new(moment, build, view, Bounds::default().keys(), None).try_out(TRIALS)?;
-        }
-        Ok(())
-    }
-
-    /// Waits until `build` holds all arrivals up to `target`.
-    fn catch_up(
-        &self,
-        build: &Arc<Build>,
-        target: u64,
-        urgent: bool,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), ViewError> {
+    /// Waits until `build` holds all arrivals up to `target`, because a query does.
+    fn catch_up(&self, build: &Arc<Build>, target: u64) -> Result<(), ViewError> {
         let (reply, replies) = channel();
-        self.order(Order::CatchUp { build: Arc::clone(build), target, urgent, reply })?;
-        for reply in replies {
-            match reply {
-                Reply::Progress(done) => progress(done),
-                Reply::Done(outcome) => return outcome.map_err(ViewError::Indexing),
-            }
-        }
-        Err(ViewError::Closing)
+        self.order(Order::CatchUp { build: Arc::clone(build), target, urgent: true, reply })?;
+        reload::done(&replies, &mut |_| ControlFlow::Continue(()))
     }
 
     /// Waits until everything that arrived is in the index and nothing is left to do.
@@ -439,6 +361,12 @@ impl Views {
             .map_err(|source| ViewError::Open { step: "starting its thread", source: source.into() })?;
         Ok(Thread { orders, handle })
     }
+}
+
+/// How far the arrivals are followed for a View.
+fn tail_position(shared: &Shared, view: &View) -> u64 {
+    let tails = shared.indexed.tails.load();
+    tails.get(&view.keyspace.tables).map_or(0, |cell| cell.load().position())
 }
 
 /// Where a tail ends.

@@ -22,6 +22,12 @@ impl Computes for RootCatalog {
         self.name()
     }
 
+    fn code(&self) -> Revision {
+        let libraries: Vec<&[u8]> =
+            self.instances().iter().map(|instance| instance.identity().library.as_slice()).collect();
+        Revision::of(&libraries)
+    }
+
     fn keyspaces(&self) -> Vec<KeyspaceInfo> {
         let info = |keyspace: &KeyspaceRef| KeyspaceInfo {
             name: format!("{}.{}", keyspace.instance.identity().plugin, keyspace.declaration().name),

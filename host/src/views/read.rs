@@ -26,6 +26,7 @@ use laterbase_plugin::declare::AlgebraKind;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// An answer names so many events that were set aside.
 pub(super) const INCOMPLETE_MAX: usize = 100;
@@ -280,7 +281,8 @@ impl<'r> Reading<'r> {
     fn keep_rows(&mut self, opened: &Aggregate<'_>, rows: Vec<Row>, instead_of: Option<Option<u64>>) {
         if let (Some(id), false) = (opened.id, rows.is_empty()) {
             let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
-            self.keep.push(Keep { keyspace, view, id, instead_of, rows, faults: Vec::new() });
+            let (by, epoch) = (Arc::downgrade(&self.build.plugins), self.moment.tail.epoch);
+            self.keep.push(Keep { by, epoch, keyspace, view, id, instead_of, rows, faults: Vec::new() });
         }
     }
 
@@ -310,7 +312,17 @@ impl<'r> Reading<'r> {
         if let (Some(id), false) = (opened.id, new.is_empty()) {
             let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
             let faults = new.clone();
-            self.keep.push(Keep { keyspace, view, id, instead_of: None, rows: Vec::new(), faults });
+            let (by, epoch) = (Arc::downgrade(&self.build.plugins), self.moment.tail.epoch);
+            self.keep.push(Keep {
+                by,
+                epoch,
+                keyspace,
+                view,
+                id,
+                instead_of: None,
+                rows: Vec::new(),
+                faults,
+            });
         }
         let all = faults.into_iter().chain(new);
         let by_event: BTreeMap<EventKey, String> =

@@ -78,10 +78,12 @@ fn repair(
     (orders, keeps): &(Sender<Order>, Arc<AtomicUsize>),
 ) -> Result<(), ViewError> {
     let Some(derived) = indexed.derived.get() else { return Ok(()) };
+    let tails = indexed.tails.load_full();
+    let epoch = tails.get(&view.keyspace.tables).map_or(0, |cell| cell.load().epoch);
     let rows = derived.read()?;
     let position = flush::position(&rows, &view.keyspace)?;
     // Only what is in the rows: what is made of it can be kept.
-    let tail = Tail::behind(position.cursor);
+    let tail = Tail { epoch, ..Tail::behind(position.cursor) };
     let moment = Moment { rows: &rows, tail: &tail, cursor: position.cursor.arrival, budget: u64::MAX };
     let mut reading = Reading::new(moment, build, view, KeyRange::ALL, None);
     reading.fold(aggregate)?;

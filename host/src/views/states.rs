@@ -8,14 +8,17 @@
 //! Nodes and heads that merge are right if their version is that of the index: a lost or late row costs work and no
 //! more. What an Ordered View keeps is right together, as of its head's version.
 
-use super::computes::{Failure, Revision};
+use super::build::Build;
+use super::computes::{Computes, Failure, Revision};
 use super::index::bytes::{put_number, take_number};
 use super::index::{Id, node_key, root_key};
 use super::layout::{self, corrupt};
 use super::rows::{Rows, RowsMut, Table};
 use crate::core::event::EventKey;
 use crate::core::tables::Result;
+use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
 
 /// The state of a whole aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +82,11 @@ pub(super) fn checkpoint_key(id: Id, event: EventKey) -> Vec<u8> {
 }
 
 /// What a read would like to have kept of one aggregate.
-#[derive(Debug)]
 pub(super) struct Keep {
+    /// The code that computed it.
+    pub(super) by: Weak<dyn Computes>,
+    /// The tail's, when it was computed.
+    pub(super) epoch: u64,
     /// The tables of the Keyspace.
     pub(super) keyspace: Revision,
     /// The tables of the View.
@@ -107,6 +113,11 @@ pub(super) struct Fault {
 }
 
 impl Keep {
+    /// Whether the code that computed it is that of `build`.
+    pub(super) fn is_by(&self, build: &Build) -> bool {
+        self.by.ptr_eq(&Arc::downgrade(&build.plugins))
+    }
+
     /// Stores everything, if it still holds.
     pub(super) fn store(&self, rows: &mut dyn RowsMut) -> Result<()> {
         let (states, faults) = (Table::States(self.view), Table::Faults(self.view));
@@ -123,6 +134,12 @@ impl Keep {
             rows.put(faults, &checkpoint_key(self.id, *event), &row)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keep").field("view", &self.view).field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Tail {
     pub(super) flushing: Option<Segment>,
     /// Takes the newest arrivals.
     pub(super) active: Segment,
+    /// How often events that were set aside were tried again: that changes rows without an arrival.
+    pub(super) epoch: u64,
 }
 
 impl Segment {
@@ -78,7 +80,7 @@ impl Segment {
 impl Tail {
     /// A tail behind `cursor`, with nothing in it.
     pub(super) fn behind(cursor: Cursor) -> Self {
-        Self { flushing: None, active: Segment { end: cursor, ..Segment::default() } }
+        Self { active: Segment { end: cursor, ..Segment::default() }, ..Self::default() }
     }
 
     /// How far it follows the arrivals.

@@ -96,6 +96,11 @@ impl Service for Arc<Fake> {
         Ok(ReloadAnswer { done: wait, json: Bytes::from_static(b"{}") })
     }
 
+    async fn cancel(&self, plugin: PluginName) -> Result<Bytes, Problem> {
+        self.note(format!("cancel {plugin}"));
+        Ok(Bytes::from_static(b"{}"))
+    }
+
     async fn sync(&self, root: RootName, frame: Bytes) -> Result<Bytes, Problem> {
         self.note(format!("sync {root} {} bytes", frame.len()));
         Ok(frame)

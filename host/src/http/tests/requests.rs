@@ -19,6 +19,8 @@ async fn routes_and_methods() {
         ("GET /_/openapi.json", "200"),
         ("POST /_/plugins/tally/reload", "200"),
         ("POST /_/plugins/tally/reload?wait=false", "202"),
+        ("DELETE /_/plugins/tally/reload", "200"),
+        ("DELETE /_/plugins/tally/reload?wait=false", "400 bad_parameter"),
         ("GET /tally", "404 unknown_root"),
         ("GET /_/peers", "200"),
         ("GET /_/peer", "404 unknown_route"),
@@ -43,8 +45,13 @@ async fn routes_and_methods() {
     for (line, expected) in table {
         assert_eq!(outcome(&bench.line(line, "").await), expected, "{line:?}");
     }
-    let inward =
-        [r#"feed tally ["a", "b"]"#, r#"view tally total ["P1"]"#, "reload tally true", "reload tally false"];
+    let inward = [
+        r#"feed tally ["a", "b"]"#,
+        r#"view tally total ["P1"]"#,
+        "reload tally true",
+        "reload tally false",
+        "cancel tally",
+    ];
     assert_eq!(bench.fake.calls(), inward);
 }
 

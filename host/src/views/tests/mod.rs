@@ -3,4 +3,5 @@
 mod laws;
 mod model;
 mod plugin;
+mod reload;
 mod rows;

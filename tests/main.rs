@@ -12,6 +12,7 @@ mod hostile;
 mod laws;
 mod plugins;
 mod readme;
+mod revisions;
 mod scripts;
 mod sync;
 mod tidy;

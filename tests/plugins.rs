@@ -490,7 +490,7 @@ fn views_that_cannot_be_built() {
         Err("no space for views".into())
     });
     assert_eq!(code(result), Code::ViewBuild);
-    assert_eq!(seen, Some((1, "reloading")));
+    assert_eq!(seen, Some((1, "building")));
     assert_eq!((bench.status("tally").state, bench.status("tally").generation), ("serving", Some(1)));
     assert!(bench.status("tally").error.is_some_and(|error| error.detail.contains("no space for views")));
 }

@@ -31,12 +31,14 @@ mod indexer;
 mod known;
 mod layout;
 mod litter;
+mod mapping;
 mod ordered;
 mod pages;
 mod plugins;
 mod read;
 mod repair;
 mod rows;
+mod runs;
 mod slot;
 mod states;
 mod tail;
@@ -47,7 +49,7 @@ mod tree;
 pub use answer::{Answer, Item, Page, PageQuery, SetAside};
 pub use bounds::Bounds;
 pub use computes::{
-    Computes, Emission, Failure, FailureKind, FoldFailure, KeyspaceInfo, Revision, Upcast, ViewInfo,
+    Computes, Failure, FailureKind, FoldFailure, KeyspaceInfo, Mapped, Revision, Upcast, ViewInfo,
 };
 pub use error::ViewError;
 pub use known::Known;

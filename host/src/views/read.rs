@@ -7,7 +7,7 @@ use super::answer::SetAside;
 use super::bounds::KeyRange;
 use super::build::{Build, View};
 use super::calls::{Calls, Run, State};
-use super::computes::{Computes, Failure, FailureKind, Revision};
+use super::computes::{Computes, Failure, FailureKind};
 use super::error::ViewError;
 use super::index::INLINE_ENTRIES_MAX;
 use super::index::entry::{Body, Deltas, NOW};
@@ -285,28 +285,24 @@ impl<'r> Reading<'r> {
     }
 
     /// The events that could not be folded and would count: those noted before, and those found now.
-    fn faults(
-        &mut self,
-        opened: &Aggregate<'_>,
-        found: Vec<(EventKey, Failure)>,
-    ) -> Result<Vec<SetAside>, ViewError> {
+    fn faults(&mut self, opened: &Aggregate<'_>, found: Vec<Fault>) -> Result<Vec<SetAside>, ViewError> {
         let noted = match opened.id {
             Some(id) => states::faults(self.moment.rows, self.view.states, id)?,
             None => Vec::new(),
         };
-        let mut faults = Vec::new();
-        for fault in noted {
-            if self.range.contains(fault.event) && deltas_of(opened, fault.event)? == Some(fault.deltas) {
-                faults.push(fault);
+        let (mut faults, mut new) = (Vec::new(), Vec::new());
+        for (fault, is_new) in
+            noted.into_iter().map(|fault| (fault, false)).chain(found.into_iter().map(|fault| (fault, true)))
+        {
+            // Another value of the event may hold its key by now, or none.
+            let counts =
+                self.range.contains(fault.event) && deltas_of(opened, fault.event)? == Some(fault.deltas);
+            match (counts, is_new) {
+                (true, true) if !faults.contains(&fault) => new.push(fault),
+                (true, false) => faults.push(fault),
+                _ => {}
             }
         }
-        let mut new = Vec::new();
-        for (event, failure) in found {
-            if let Some(deltas) = deltas_of(opened, event)? {
-                new.push(Fault { event, deltas, failure });
-            }
-        }
-        new.retain(|fault| !faults.contains(fault));
         if let (Some(id), false) = (opened.id, new.is_empty()) {
             let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
             let faults = new.clone();
@@ -426,10 +422,7 @@ fn deltas_of(opened: &Aggregate<'_>, event: EventKey) -> Result<Option<[u8; 8]>,
     struct Hash(Option<[u8; 8]>);
     impl Visitor for Hash {
         fn entry(&mut self, _: EventKey, deltas: Option<Deltas<'_>>) -> ControlFlow<()> {
-            self.0 = deltas.map(|deltas| {
-                let pieces: Vec<&[u8]> = deltas.collect();
-                *Revision::of(&pieces).0.first_chunk().expect("16 bytes hold 8")
-            });
+            self.0 = deltas.map(states::hash_of);
             ControlFlow::Continue(())
         }
     }

@@ -126,6 +126,12 @@ impl Keep {
     }
 }
 
+/// Names what an event adds to an aggregate.
+pub(super) fn hash_of<'d>(deltas: impl Iterator<Item = &'d [u8]>) -> [u8; 8] {
+    let deltas: Vec<&[u8]> = deltas.collect();
+    *Revision::of(&deltas).0.first_chunk().expect("16 bytes hold 8")
+}
+
 /// The events of an aggregate that could not be folded, in key order.
 pub(super) fn faults(rows: &dyn Rows, view: Revision, id: Id) -> Result<Vec<Fault>> {
     let (prefix, mut found, mut outcome) = (id.to_be_bytes(), Vec::new(), Ok(()));

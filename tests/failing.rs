@@ -103,22 +103,39 @@ fn under(hook: &'static str, story: impl Fn(&mut Asker)) {
     assert_eq!(server.wait().expect("it ended").code(), Some(0), "{hook}: a clean end");
 }
 
-// Goal: a view whose `render` or `fold` panics answers with a named error, for one aggregate, a list and a window; its
-// neighbour over the same Keyspace, the feed and all others answer. Method: the real server, one connection.
+// Goal: a view whose `render` panics answers with a named error, for one aggregate, a list and a window; its neighbour
+// over the same Keyspace, the feed and all others answer. Method: the real server, one connection.
 #[test]
 fn a_view_that_panics_spoils_its_own_answers() {
-    for hook in ["render", "fold"] {
-        under(hook, |asker| {
-            assert_eq!(asker.poke("hostile").0, 201);
-            let one = format!("/hostile/sum?key={}", KEYS[0]);
-            for target in [&one, "/hostile/sum", "/hostile/sum?from=2026-01-01T00:00:00Z", &one] {
-                let answer = asker.ask("GET", target, "");
-                asker.spoilt(&answer);
-                asker.listed("/hostile/latest", &[0, 1]);
-            }
-            asker.fed("hostile");
-        });
-    }
+    under("render", |asker| {
+        assert_eq!(asker.poke("hostile").0, 201);
+        let one = format!("/hostile/sum?key={}", KEYS[0]);
+        for target in [&one, "/hostile/sum", "/hostile/sum?from=2026-01-01T00:00:00Z", &one] {
+            let answer = asker.ask("GET", target, "");
+            asker.spoilt(&answer);
+            asker.listed("/hostile/latest", &[0, 1]);
+        }
+        asker.fed("hostile");
+    });
+}
+
+// Goal: an event on which `fold` panics is set aside for that view, in every answer and by name; the view's neighbour
+// does not notice.
+#[test]
+fn a_fold_that_panics_sets_its_event_aside() {
+    under("fold", |asker| {
+        assert_eq!(asker.poke("hostile").0, 201);
+        let one = format!("/hostile/sum?key={}", KEYS[0]);
+        for _ in 0..2 {
+            let (status, body) = asker.ask("GET", &one, "");
+            assert_eq!((status, &body["value"], &body["events"]), (200, &json!(0), &json!(1)), "{body}");
+            assert_eq!(body["incomplete"][0]["key"], json!(KEYS[0]), "{body}");
+            let (_, listed) = asker.ask("GET", "/hostile/sum?from=2026-01-01T00:00:00Z", "");
+            assert_eq!(listed["incomplete"].as_array().map(Vec::len), Some(2), "{listed}");
+            asker.listed("/hostile/latest", &[0, 1]);
+        }
+        asker.fed("hostile");
+    });
 }
 
 // Goal: a panic in what reads a typed key spoils the question with a key, and no list.

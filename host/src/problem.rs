@@ -93,6 +93,9 @@ codes! {
     TooManyRoots "too_many_roots" 507 "As many roots were created from peers as may be.";
     // Views.
     ViewNotMergeable "view_not_mergeable" 422 "The view is Ordered: it has no windows and no groups.";
+    StateTooLarge "state_too_large" 500 "A plugin's state is larger than its bound: the view must keep less.";
+    KnownNeverHeld "known_never_held" 422 "The version vector in `known` is not one that this replica passed through.";
+    KnownTooEarly "known_too_early" 422 "The time in `known` is before this replica's first arrival.";
     ReportUnavailable "report_unavailable" 501 "Reports are declared, but this version does not run them yet.";
     Unavailable "not_available_yet" 501 "The parameter is part of the interface, but this version does not answer it yet.";
     // Plugins: finding and reading the file.

@@ -316,8 +316,8 @@ fn answer(
     }
     let ms = |time: Option<ValidTime>| time.map(ValidTime::millis);
     let known = query.known.map(|known| match known {
-        Known::At(time) => time.to_string(),
-        Known::Vv(text) => text,
+        Known::At(time) => views::Known::At(time.millis()),
+        Known::Vv(text) => views::Known::Vv(text),
     });
     let group = query.group.map(|parts| u32::try_from(parts).unwrap_or(u32::MAX));
     let bounds = Bounds { at_ms: ms(query.at), from_ms: ms(query.from), to_ms: ms(query.to), known, group };
@@ -345,20 +345,22 @@ fn one(
         let detail = format!("no event within the bounds counts for {} in {view}", keys.join(", "));
         return Err(Problem::new(Code::UnknownKey, detail));
     };
-    let body = json_of(&[
+    let mut members = vec![
         ("key", key_of(&answer.key).to_string()),
         ("value", answer.value.get().to_owned()),
         ("events", answer.events.to_string()),
         ("last", format!("\"{}\"", answer.last)),
         ("incomplete", incomplete(&answer.incomplete)),
-    ]);
-    Ok(ViewAnswer { json: body.into(), etag: answer.etag() })
+    ];
+    // A long repair is under way: this is what was known at an earlier arrival.
+    members.extend(answer.stale.map(|_| ("repairing", "true".to_owned())));
+    Ok(ViewAnswer { json: json_of(&members).into(), etag: answer.etag() })
 }
 
 fn list(root: &Root, plugins: &Arc<dyn Computes>, query: &PageQuery) -> Result<ViewAnswer, Problem> {
     let page = match root.opened()? {
         Some(opened) => opened.views.page(plugins, query).map_err(|fault| fault.problem())?,
-        None => views::Page { items: Vec::new(), cursor: None, incomplete: Vec::new() },
+        None => views::Page::default(),
     };
     let items: Vec<String> = page
         .items
@@ -371,6 +373,9 @@ fn list(root: &Root, plugins: &Arc<dyn Computes>, query: &PageQuery) -> Result<V
     members.extend(page.cursor.as_ref().map(|cursor| ("cursor", format!("\"{cursor}\""))));
     if !page.incomplete.is_empty() {
         members.push(("incomplete", incomplete(&page.incomplete)));
+    }
+    if page.stale {
+        members.push(("repairing", "true".to_owned()));
     }
     Ok(ViewAnswer { json: json_of(&members).into(), etag: page.etag() })
 }

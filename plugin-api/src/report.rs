@@ -144,7 +144,7 @@ impl fmt::Debug for Reader<'_> {
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// The states of the aggregates `keys` of the View `V`; absent aggregates are left out.
     pub fn states<V: View>(
         &self,
@@ -159,18 +159,30 @@ impl Reader<'_> {
     }
 
     /// The states of the View `V` in key order, under `prefix` (whole parts, the last one begun), as of `at`.
-    pub fn scan<V: View>(
-        &self,
+    pub fn scan<'s, V: View>(
+        &'s self,
         prefix: &[&str],
         at: Option<ValidTime>,
-    ) -> impl Iterator<Item = Result<StateOf<V>, ReportError>> {
+    ) -> impl Iterator<Item = Result<StateOf<V>, ReportError>> + use<'s, 'a, V> {
+        self.scan_after::<V>(prefix, None, at)
+    }
+
+    /// The same from behind the key `after` on, which need not be there: how a listing goes on where its page before
+    /// ended.
+    pub fn scan_after<'s, V: View>(
+        &'s self,
+        prefix: &[&str],
+        after: Option<&KeyFor<V>>,
+        at: Option<ValidTime>,
+    ) -> impl Iterator<Item = Result<StateOf<V>, ReportError>> + use<'s, 'a, V> {
+        let start: RVec<u8> = after.map(encoded).unwrap_or_default().into();
         let mut encoded_prefix = Vec::new();
         if let Some((last, whole)) = prefix.split_last() {
             aggregate::encode_prefix(whole.iter().copied(), last, &mut encoded_prefix);
         }
         batches(move |last: Option<&ReaderRow>| {
             self.go_on()?;
-            let after = last.map_or_else(RVec::new, |row| row.aggregate.clone());
+            let after = last.map_or(&start, |row| &row.aggregate);
             result(self.abi.scan(
                 V::NAME.into(),
                 encoded_prefix.as_slice().into(),
@@ -183,12 +195,12 @@ impl Reader<'_> {
 
     /// The deltas of the aggregate `key` of the Keyspace `K` in the order of their events, from and with `from`, up
     /// to and without `to`; those of voided events are left out.
-    pub fn entries<K: Keyspace>(
-        &self,
+    pub fn entries<'s, K: Keyspace>(
+        &'s self,
         key: &K::Key,
         from: Option<ValidTime>,
         to: Option<ValidTime>,
-    ) -> impl Iterator<Item = Result<(EventKey, K::Delta), ReportError>> {
+    ) -> impl Iterator<Item = Result<(EventKey, K::Delta), ReportError>> + use<'s, 'a, K> {
         let (name, key) = (crate::instance::keyspace_name::<K>(), encoded(key));
         batches(move |last: Option<&ReaderRow>| {
             self.go_on()?;

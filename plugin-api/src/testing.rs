@@ -2,7 +2,8 @@
 //!
 //! [`Bench::answers`] is the plainest engine there is: it upcasts, leaves out what is retracted, maps, folds each
 //! aggregate from the start in key order and renders. What it says is what the host must say, however it got there.
-//! [`Bench::check_laws`] finds out whether a View's algebra is true of the given events.
+//! [`Bench::check_laws`] finds out whether a View's algebra is true of the given events. [`Bench::pin`] gives a Reader
+//! over events in memory, through which [`Pinned::report`] asks a Report.
 
 use crate::abi::{
     Call, CallAbi, CallAbi_TO, DeltaRef, Emission, Emitted, InstanceAbi_TO, InstanceBox, IntakeEvent,
@@ -18,6 +19,10 @@ use abi_stable::erased_types::TD_Opaque;
 use abi_stable::sabi_types::RRef;
 use abi_stable::std_types::{RBox, RNone, ROption, RSlice, RStr, RString, RVec};
 use std::collections::{BTreeMap, BTreeSet};
+
+mod pinned;
+
+pub use pinned::{Ask, Item, Pinned, Told};
 
 /// An event for a test.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -279,23 +284,86 @@ impl Bench {
         )
     }
 
+    /// Pins `events`, in whatever order: a Reader over just these, for Reports.
+    ///
+    /// ```rust
+    /// # use laterbase_plugin::{testing::{Ask, Bench}, *};
+    /// # #[derive(serde::Deserialize, EventType)]
+    /// # #[event(number = 1, name = "add")]
+    /// # struct Add { item: String, n: i64 }
+    /// # struct Demo;
+    /// # impl Schema for Demo {
+    /// #     const NAME: &'static str = "demo";
+    /// #     fn types(&self) -> Vec<DeclaredType> { event_types![Add] }
+    /// # }
+    /// # struct ByItem;
+    /// # impl Keyspace for ByItem {
+    /// #     type Event = Add; type Key = String; type Delta = i64;
+    /// #     fn map(&self, e: &Event<Add>, out: &mut Emit<Self>) { out.emit(&e.data.item, e.data.n); }
+    /// # }
+    /// # struct Highest;
+    /// # impl View for Highest {
+    /// #     const NAME: &'static str = "highest";
+    /// #     type Over = ByItem; type State = Option<i64>; type Algebra = Ordered;
+    /// #     fn fold(&self, state: &mut Option<i64>, _: EventKey, n: i64) { *state = (*state).max(Some(n)); }
+    /// # }
+    /// struct Heavy;
+    /// impl Report for Heavy {
+    ///     const NAME: &'static str = "heavy";
+    ///     fn answer(&self, query: &Query<'_>, reader: &Reader<'_>, out: &mut Answer) -> Result<(), ReportError> {
+    ///         let start = query.start().map(|parts| parts.concat());
+    ///         let rows = reader.scan_after::<Highest>(&query.prefix(), start.as_ref(), query.at());
+    ///         let is_heavy = |row: &Result<StateOf<Highest>, _>| row.as_ref().map_or(true, |(_, n)| *n > Some(1000));
+    ///         for row in rows.filter(is_heavy).take(query.limit()) {
+    ///             let (item, n) = row?;
+    ///             out.item(&[&item], &n)?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let instance = Instance::builder().schema(Demo).keyspace(ByItem).view(Highest).report(Heavy).build().unwrap();
+    /// let bench = Bench::of(instance);
+    /// let event = |tail, data| bench.event("add", "2026-05-01T10:00:00Z", tail, data);
+    /// let events = [event(1, r#"{"item": "anvil", "n": 2000}"#), event(2, r#"{"item": "feather", "n": 1}"#)];
+    /// let pinned = bench.pin(&events);
+    /// let told = pinned.report("heavy", &Ask { limit: Some(10), ..Ask::default() }).unwrap();
+    /// assert_eq!(told.items, [(vec!["anvil".to_owned()], "2000".to_owned())]);
+    /// assert_eq!(pinned.walk("heavy", 1, &Ask::default()).unwrap(), told.items);
+    /// ```
+    pub fn pin(&self, events: &[TestEvent]) -> Pinned<'_> {
+        Pinned::new(self, events)
+    }
+
     fn runs_of(&self, keyspace: usize, events: &[TestEvent]) -> BTreeMap<Vec<u8>, Vec<Leaf>> {
-        let declared = self.declaration.keyspaces.get(keyspace).expect("a declared index is in range");
-        let events: BTreeSet<TestEvent> = events
-            .iter()
-            .map(|event| self.upcast(event).unwrap_or_else(|error| panic!("{event:?}: {}", error.message)))
-            .collect();
+        self.map(keyspace, &self.counted(&self.upcast_all(events)))
+    }
+
+    /// Each event once, in its type's newest version.
+    fn upcast_all(&self, events: &[TestEvent]) -> BTreeSet<TestEvent> {
+        let upcast = |event: &TestEvent| {
+            self.upcast(event).unwrap_or_else(|error| panic!("{event:?}: {}", error.message))
+        };
+        events.iter().map(upcast).collect()
+    }
+
+    /// The upcast events that are not voided.
+    fn counted<'e>(&self, events: &'e BTreeSet<TestEvent>) -> Vec<&'e TestEvent> {
         let voids: Vec<_> = events.iter().map(|event| (event.key, self.retracts(event))).collect();
         let retracting: BTreeSet<EventKey> =
             voids.iter().filter(|(_, keys)| !keys.is_empty()).map(|(key, _)| *key).collect();
         let voided: BTreeSet<EventKey> = voids.into_iter().flat_map(|(_, keys)| keys).collect();
-        let counted: Vec<&TestEvent> = events
-            .iter()
-            .filter(|event| declared.types.contains(&event.type_number))
-            .filter(|event| !voided.contains(&event.key) || retracting.contains(&event.key))
-            .collect();
+        let counts = |event: &&TestEvent| !voided.contains(&event.key) || retracting.contains(&event.key);
+        events.iter().filter(counts).collect()
+    }
+
+    /// The runs that a Keyspace's `map` makes of upcast events.
+    fn map(&self, keyspace: usize, events: &[&TestEvent]) -> BTreeMap<Vec<u8>, Vec<Leaf>> {
+        let declared = self.declaration.keyspaces.get(keyspace).expect("a declared index is in range");
+        let shown: Vec<&TestEvent> =
+            events.iter().copied().filter(|event| declared.types.contains(&event.type_number)).collect();
         let (mut out, wire) =
-            (Emitted::default(), counted.iter().map(|event| event.wire()).collect::<Vec<_>>());
+            (Emitted::default(), shown.iter().map(|event| event.wire()).collect::<Vec<_>>());
         let index = u32::try_from(keyspace).expect("few Keyspaces");
         unbroken(call(|call| self.instance.map(call, index, RSlice::from_slice(&wire), &mut out)));
         assert!(out.failures.is_empty(), "{} does not map: {:?}", declared.name, out.failures);
@@ -306,7 +374,7 @@ impl Bench {
         };
         let mut runs = BTreeMap::<Vec<u8>, Vec<Leaf>>::new();
         for Emission { event, key_offset, key_length, delta_offset, delta_length } in &out.rows {
-            let event = usize::try_from(*event).ok().and_then(|event| counted.get(event));
+            let event = usize::try_from(*event).ok().and_then(|event| shown.get(event));
             let run = runs.entry(piece(*key_offset, *key_length)).or_default();
             run.push((event.expect("an event of the batch").key, piece(*delta_offset, *delta_length)));
         }

@@ -4,8 +4,14 @@
 pub const TABLE_KEY_BYTES_MAX: usize = 511;
 /// The longest encoded aggregate key, in bytes; an event key follows it in the tables of views.
 pub const AGGREGATE_KEY_BYTES_MAX: usize = 400;
-/// The longest state of a View, in bytes: one is read and written whole at every repair.
+/// What one event may add to one aggregate, in bytes.
+pub const DELTA_BYTES_MAX: usize = 64 << 10;
+/// Aggregates of one Keyspace that one event may add to.
+pub const AGGREGATES_PER_EVENT_MAX: usize = 65_536;
+/// The state of one aggregate, in bytes.
 pub const STATE_BYTES_MAX: usize = 64 << 10;
+/// An Ordered View's repair that folds more deltas than this is left to the background.
+pub const REPAIR_DELTAS_MAX: u64 = 4 << 20;
 /// Address space of the child process that tries a plugin, in bytes.
 pub const PROBE_MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// Stored events of one Root on which the laws of a plugin are tried.

@@ -26,8 +26,11 @@ pub struct Answer {
     pub events: u64,
     /// The last of them.
     pub last: EventKey,
-    /// The first events within the bounds, by key, that the Keyspace could not take; at most 100.
+    /// The first events within the bounds, by key, that the Keyspace could not take, at most 100, and those of the
+    /// aggregate that the View could not fold.
     pub incomplete: Vec<SetAside>,
+    /// A long repair is under way in the background: the answer is as of this arrival.
+    pub stale: Option<u64>,
 }
 
 /// A listing of a View.
@@ -55,14 +58,17 @@ pub struct Item {
 }
 
 /// A page of a listing, in key order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// The items; may be empty although more follow.
     pub items: Vec<Item>,
     /// Where the next page starts; none on the last page.
     pub cursor: Option<String>,
-    /// The first events within the bounds, by key, that the Keyspace could not take; at most 100.
+    /// The first events within the bounds, by key, that the Keyspace could not take, at most 100, and those of the
+    /// items that the View could not fold.
     pub incomplete: Vec<SetAside>,
+    /// A long repair is under way in the background: some items are as of an earlier arrival.
+    pub stale: bool,
 }
 
 impl Answer {
@@ -73,6 +79,7 @@ impl Answer {
         parts.push(self.value.get().as_bytes().to_vec());
         parts.push(self.events.to_be_bytes().to_vec());
         parts.push(self.last.0.to_vec());
+        parts.push(vec![u8::from(self.stale.is_some())]);
         hash(parts, &self.incomplete)
     }
 }
@@ -86,6 +93,7 @@ impl Page {
             parts.extend(parts_of(&item.key));
             parts.push(item.value.get().as_bytes().to_vec());
         }
+        parts.push(vec![u8::from(self.stale)]);
         hash(parts, &self.incomplete)
     }
 }

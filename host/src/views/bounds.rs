@@ -4,6 +4,7 @@
 //! to. Here that rounding is turned round once, exactly: the first key of a millisecond is known, so a read compares
 //! keys and never converts a time.
 
+use super::known::Known;
 use crate::core::event::{EventKey, ValidTime};
 
 /// Which events count for a query. Times are milliseconds since 1970 and may lie outside 1970..2106.
@@ -18,8 +19,8 @@ pub struct Bounds {
     pub from_ms: Option<i64>,
     /// Events whose time rounds to an earlier millisecond than this.
     pub to_ms: Option<i64>,
-    /// `known=`, as it was typed.
-    pub known: Option<String>,
+    /// Only what this replica knew then counts.
+    pub known: Option<Known>,
     /// `group=`: how many parts of the key to group by.
     pub group: Option<u32>,
 }
@@ -32,9 +33,42 @@ pub(super) struct KeyRange {
 }
 
 impl KeyRange {
+    /// Every key.
+    pub(super) const ALL: Self = Self { from: EventKey([0; 16]), until: None };
+
     /// True if `key` lies in the range.
     pub(super) fn contains(&self, key: EventKey) -> bool {
         self.from <= key && self.until.is_none_or(|until| key < until)
+    }
+
+    /// True if no event lies outside.
+    pub(super) fn is_all(&self) -> bool {
+        *self == Self::ALL
+    }
+
+    /// True if all of `other` lies in the range.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let ends = match (self.until, other.until) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(mine), Some(theirs)) => theirs <= mine,
+        };
+        self.from <= other.from && ends
+    }
+
+    /// True if a key may lie in both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let begins = |one: &Self, behind: &Self| one.until.is_none_or(|until| behind.from < until);
+        begins(self, other) && begins(other, self)
+    }
+
+    /// The keys that lie in both.
+    pub(super) fn intersect(&self, other: &Self) -> Self {
+        let until = match (self.until, other.until) {
+            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+        Self { from: self.from.max(other.from), until }
     }
 }
 
@@ -63,7 +97,11 @@ impl Bounds {
             bytes.extend_from_slice(&time.unwrap_or(0).to_be_bytes());
         }
         bytes.extend_from_slice(&self.group.map_or(0, |parts| u64::from(parts) + 1).to_be_bytes());
-        bytes.extend_from_slice(self.known.as_deref().unwrap_or("").as_bytes());
+        match &self.known {
+            None => bytes.push(0),
+            Some(Known::At(ms)) => bytes.extend([&[1], &ms.to_be_bytes()[..]].concat()),
+            Some(Known::Vv(text)) => bytes.extend([&[2], text.as_bytes()].concat()),
+        }
         bytes
     }
 }

@@ -1,11 +1,12 @@
 //! Which tables hold what a set of plugins computes.
 //!
 //! The name of a Keyspace's tables covers, besides the Keyspace's own revision, the bytes of the rows and everything
-//! that decides which events are retracted: the flags in the rows depend on it. The name of a View's Snapshots covers
-//! its Keyspace's name.
+//! that decides which events are retracted: the spans in the rows depend on it. The name of a View's tables covers its
+//! Keyspace's name.
 
 use super::computes::{Computes, Revision, ViewInfo};
 use super::error::ViewError;
+use super::index::border::Borders;
 use super::layout::FORMAT;
 use std::fmt;
 use std::sync::Arc;
@@ -32,72 +33,64 @@ pub(super) struct View {
     pub(super) info: ViewInfo,
     /// Its Keyspace.
     pub(super) keyspace: Keyspace,
-    /// Names the table of its Snapshots.
-    pub(super) snapshots: Revision,
+    /// Names the tables of its Snapshots and of what it could not fold.
+    pub(super) states: Revision,
 }
 
 /// A set of plugins and the tables that hold what they compute.
 pub(super) struct Build {
     /// What computes.
     pub(super) plugins: Arc<dyn Computes>,
-    /// Names the table of retractions.
-    pub(super) voids: Revision,
     /// The Keyspaces, in the plugins' order.
     pub(super) keyspaces: Vec<Keyspace>,
+    /// Where the rows of indexes begin.
+    pub(super) borders: Borders,
+    /// The Views; one whose Keyspace does not exist is left out.
+    pub(super) views: Vec<View>,
 }
 
 impl Build {
     /// The tables for `plugins`.
     pub(super) fn new(plugins: &Arc<dyn Computes>) -> Self {
         let format = FORMAT.to_be_bytes();
-        let voids = Revision::of(&[b"voids", &format, &plugins.retractions_revision().0]);
+        let retractions = plugins.retractions_revision().0;
         let named = plugins.keyspaces().into_iter().enumerate();
-        let keyspaces = named
+        let keyspaces: Vec<Keyspace> = named
             .map(|(position, info)| Keyspace {
                 position,
-                tables: Revision::of(&[b"keyspace", &format, &voids.0, &info.revision.0]),
+                tables: Revision::of(&[b"keyspace", &format, &retractions, &info.revision.0]),
                 name: info.name,
                 parts: info.parts,
             })
             .collect();
-        Self { plugins: Arc::clone(plugins), voids, keyspaces }
+        let placed = plugins.views().into_iter().enumerate().filter_map(|(position, info)| {
+            let keyspace = keyspaces.get(info.keyspace)?.clone();
+            let states = Revision::of(&[b"view", &keyspace.tables.0, &info.revision.0]);
+            Some(View { position, info, keyspace, states })
+        });
+        let views = placed.collect();
+        Self { plugins: Arc::clone(plugins), keyspaces, borders: Borders::new(plugins.root()), views }
     }
 
     /// The View called `name`.
     pub(super) fn view(&self, name: &str) -> Result<View, ViewError> {
-        self.views().into_iter().find(|view| view.info.name == name).ok_or_else(|| ViewError::UnknownView {
+        let found = self.views.iter().find(|view| view.info.name == name).cloned();
+        found.ok_or_else(|| ViewError::UnknownView {
             root: self.plugins.root().to_owned(),
             view: name.to_owned(),
         })
     }
 
-    /// All Views; one whose Keyspace does not exist is left out.
-    pub(super) fn views(&self) -> Vec<View> {
-        let views = self.plugins.views().into_iter().enumerate();
-        let placed = views.filter_map(|(position, info)| {
-            let keyspace = self.keyspaces.get(info.keyspace)?.clone();
-            let snapshots = Revision::of(&[b"view", &keyspace.tables.0, &info.revision.0]);
-            Some(View { position, info, keyspace, snapshots })
-        });
-        placed.collect()
-    }
-
     /// True if both use the same tables.
     pub(super) fn same_tables(&self, other: &Self) -> bool {
-        self.voids == other.voids
-            && self
-                .keyspaces
-                .iter()
-                .map(|keyspace| keyspace.tables)
-                .eq(other.keyspaces.iter().map(|keyspace| keyspace.tables))
+        let tables =
+            |build: &Self| build.keyspaces.iter().map(|keyspace| keyspace.tables).collect::<Vec<_>>();
+        tables(self) == tables(other)
     }
 }
 
 impl fmt::Debug for Build {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Build")
-            .field("voids", &self.voids)
-            .field("keyspaces", &self.keyspaces)
-            .finish_non_exhaustive()
+        f.debug_struct("Build").field("keyspaces", &self.keyspaces).finish_non_exhaustive()
     }
 }

@@ -6,6 +6,8 @@
 
 use crate::core::event::EventKey;
 use laterbase_plugin::EventRef;
+use laterbase_plugin::abi::DeltaRef;
+use laterbase_plugin::declare::AlgebraKind;
 use std::fmt;
 
 /// Names one version of what a plugin computes; it is part of the names of the tables that hold the results.
@@ -58,8 +60,8 @@ pub struct ViewInfo {
     pub keyspace: usize,
     /// Changes whenever `fold` may give other results.
     pub revision: Revision,
-    /// False for an Ordered view, which has no windows and no groups.
-    pub mergeable: bool,
+    /// How its states combine; an Ordered View has no windows and no groups.
+    pub algebra: AlgebraKind,
 }
 
 /// An event in its type's newest version.
@@ -94,6 +96,15 @@ pub enum FailureKind {
     Broken,
 }
 
+/// Why a fold failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoldFailure {
+    /// What went wrong.
+    pub failure: Failure,
+    /// The place of the delta at hand in the run, where that is known.
+    pub at: Option<usize>,
+}
+
 /// An aggregate key and the delta that one event adds to it.
 pub type Emission = (Vec<u8>, Vec<u8>);
 
@@ -116,7 +127,11 @@ pub trait Computes: Send + Sync {
     /// The canonical aggregate key for the parts that a user typed.
     fn query_key(&self, keyspace: usize, typed: &[String]) -> Result<Vec<u8>, Failure>;
     /// `state` (none: identity) with the deltas of a run in key order folded in.
-    fn fold(&self, view: usize, state: Option<&[u8]>, run: &[(EventKey, &[u8])]) -> Result<Vec<u8>, Failure>;
+    fn fold(&self, view: usize, state: Option<&[u8]>, run: &[DeltaRef<'_>]) -> Result<Vec<u8>, FoldFailure>;
+    /// The states merged from left to right; not for Ordered views.
+    fn merge(&self, view: usize, states: &[&[u8]]) -> Result<Vec<u8>, Failure>;
+    /// The state that merges with `state` to the identity; for Group views.
+    fn invert(&self, view: usize, state: &[u8]) -> Result<Vec<u8>, Failure>;
     /// The state of the aggregate `key` as JSON.
     fn render(&self, view: usize, key: &[u8], state: &[u8]) -> Result<Vec<u8>, Failure>;
 }

@@ -6,7 +6,7 @@
 
 use super::error::ViewError;
 use super::guard;
-use super::layout::Cursor;
+use super::layout::Position;
 use super::rows::{Rows, RowsMut, Table, Visit, keys_under};
 use crate::core::event::Arrival;
 use crate::core::tables::{Result, TableError, Tables};
@@ -16,7 +16,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many tables may be open: about ten for each set of plugins that is served or being built.
+/// How many tables may be open: five for each Keyspace and two for each View that is served or being built.
 const TABLES_MAX: u32 = 512;
 
 /// The tables that are open, by what they hold.
@@ -63,15 +63,17 @@ impl Derived {
         Ok(Self { environment, dir: dir.to_owned(), open: Mutex::new(Arc::new(open)) })
     }
 
-    /// True if every cursor stands at an arrival that these events have, too.
+    /// True if every Keyspace stands at arrivals that these events have, too.
     fn belongs_to(&self, events: &dyn Tables) -> Result<bool> {
         let rows = self.read()?;
         for key in keys_under(&rows, Table::Meta, b"k", b"k", usize::MAX)? {
             let Some(row) = rows.get(Table::Meta, &key)? else { continue };
-            let cursor = Cursor::read(&row)?;
-            let arrival = events.arrival(Arrival(cursor.arrival))?;
-            if arrival.is_none_or(|arrival| arrival.check != cursor.check) {
-                return Ok(false);
+            let Position { cursor, begun, .. } = Position::read(&row)?;
+            for cursor in [cursor, begun].into_iter().filter(|cursor| cursor.arrival > 0) {
+                let arrival = events.arrival(Arrival(cursor.arrival))?;
+                if arrival.is_none_or(|arrival| arrival.check != cursor.check) {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)

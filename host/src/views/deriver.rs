@@ -2,39 +2,38 @@
 //!
 //! ```text
 //! orders taken first, always; then one piece of the first kind of work there is:
-//!   1 catch up for a read that waits     2 build for a reload     3 store Snapshots that reads left
-//!   4 catch up in the background         5 take away the tables of plugins that nobody asks any more
+//!   1 follow for a read that waits       2 follow for a reload        3 follow in the background
+//!   4 a piece of a flush                 5 store Snapshots that reads left
+//!   6 take away the tables of plugins that nobody asks any more
 //! no order, no work: the thread sleeps
 //! ```
-//! It never waits for time. Indexing happens when somebody asks, and in the background only for a backlog that would
-//! make the next reader wait, and, up to a bound, only while no events come in, so that it does not compete with them.
+//! It never waits for time. Arrivals are followed as they come; if they come faster than they can be mapped, the rest
+//! waits until somebody asks or the intake rests, so that it does not compete with it.
 
 use super::build::Build;
 use super::computes::{Computes, Revision};
 use super::derived::Derived;
 use super::error::ViewError;
-use super::layout::{self, Head};
-use super::read::Keep;
-use super::rows::{Rows as _, RowsMut as _, Table, keys_under};
-use super::settle;
+use super::indexer::{Indexed, Indexer};
+use super::litter;
+use super::rows::Table;
+use super::states::Keep;
 use crate::store::Store;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
-/// From so many arrivals behind on, indexing goes on in the background once the intake rests.
-const BACKLOG_ARRIVALS: u64 = 4096;
-/// From so many arrivals behind on, it does so beside the intake, or the next read would wait too long.
+/// A backlog of so many arrivals is left alone while more come in ...
+const BACKLOG_ARRIVALS: u64 = 16_384;
+/// ... but not a larger one than this, or the next read would wait too long.
 const BACKLOG_ARRIVALS_MAX: u64 = 1 << 20;
-/// A table is emptied in pieces of so many rows.
-const PIECE_ROWS: usize = 4096;
 
 /// What the deriver is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Index for `build` up to the arrival `target`.
+    /// Follow for `build` up to the arrival `target`.
     CatchUp {
         /// Whose tables.
         build: Arc<Build>,
@@ -53,12 +52,16 @@ pub(super) enum Order {
     Keep(Keep),
     /// Events were committed, or none have been for a while.
     Wake,
+    /// Write what the tails hold into the index.
+    Flush,
+    /// Follow and write everything, and say so.
+    Settle(Sender<Result<(), Arc<ViewError>>>),
 }
 
 /// What the deriver says to who gave a [`Order::CatchUp`].
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// Indexed up to this arrival.
+    /// Followed up to this arrival.
     Progress(u64),
     /// Done, or failed.
     Done(Result<(), Arc<ViewError>>),
@@ -67,10 +70,10 @@ pub(super) enum Reply {
 /// What the deriver shares with readers.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// The environment, once there is an event and somebody asked.
-    pub(super) derived: OnceLock<Derived>,
+    /// The rows and the tails.
+    pub(super) indexed: Arc<Indexed>,
     /// How many [`Order::Keep`] wait.
-    pub(super) keeps: AtomicUsize,
+    pub(super) keeps: Arc<AtomicUsize>,
     /// An [`Order::Wake`] waits.
     pub(super) woken: AtomicBool,
     /// No events have come in for a while.
@@ -93,17 +96,19 @@ struct Retired {
 
 /// The thread's state.
 pub(super) struct Deriver {
-    dir: PathBuf,
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
+    indexer: Indexer,
     orders: Receiver<Order>,
     serving: Option<Arc<Build>>,
     prepared: Option<Arc<Build>>,
     retired: Vec<Retired>,
     wishes: Vec<Wish>,
     keeps: VecDeque<Keep>,
-    /// Catching up in the background.
+    /// Following in the background.
     behind: bool,
+    /// What is served may have set events aside with code that was replaced since.
+    retry: bool,
     /// There may be tables to take away.
     litter: bool,
 }
@@ -115,10 +120,11 @@ impl Deriver {
         shared: Arc<Shared>,
         orders: Receiver<Order>,
     ) -> Self {
+        let indexer = Indexer::new(dir, Arc::clone(&store), Arc::clone(&shared.indexed));
         Self {
-            dir,
             store,
             shared,
+            indexer,
             orders,
             serving: None,
             prepared: None,
@@ -126,6 +132,7 @@ impl Deriver {
             wishes: Vec::new(),
             keeps: VecDeque::new(),
             behind: false,
+            retry: true,
             litter: false,
         }
     }
@@ -150,13 +157,17 @@ impl Deriver {
                 None => self.work(),
             }
         }
-        if let Some(Err(error)) = self.shared.derived.get().map(Derived::close) {
+        if let Some(serving) = self.serving.take() {
+            report("the newest events will be mapped again", self.indexer.flush_all(&serving));
+        }
+        if let Some(Err(error)) = self.indexer.derived().map(Derived::close) {
             tracing::warn!(%error, "derived rows were not closed in order; they may be computed again");
         }
     }
 
     fn has_work(&self) -> bool {
-        !self.wishes.is_empty() || !self.keeps.is_empty() || self.behind || self.litter
+        let idle = self.wishes.is_empty() && self.keeps.is_empty() && !self.indexer.is_flushing();
+        !idle || self.behind || self.litter
     }
 
     fn take(&mut self, order: Order) {
@@ -175,6 +186,8 @@ impl Deriver {
                 }
                 self.prepared = None;
                 self.litter = true;
+                self.retry = true;
+                self.behind = true;
             }
             Order::Abandon(build) => {
                 self.prepared.take_if(|prepared| prepared.same_tables(&build));
@@ -183,7 +196,16 @@ impl Deriver {
             Order::Keep(keep) => self.keeps.push_back(keep),
             Order::Wake => {
                 self.shared.woken.store(false, Ordering::Release);
-                self.behind = self.is_far_behind();
+                self.behind = self.is_behind();
+            }
+            Order::Settle(reply) => {
+                // A reply that nobody waits for any more is no error.
+                let _unheard = reply.send(self.settle().map_err(Arc::new));
+            }
+            Order::Flush => {
+                if let Some(serving) = self.serving.clone() {
+                    report("the tail was not flushed", self.indexer.rotate(&serving, 1));
+                }
             }
         }
         self.litter |= self.retired.iter().any(|retired| retired.plugins.strong_count() == 0);
@@ -191,7 +213,7 @@ impl Deriver {
 
     /// Remembers that the tables of `build` stay while somebody holds its plugins.
     fn note(&mut self, build: &Arc<Build>) {
-        let tables = tables_of(build);
+        let tables = litter::tables_of(build);
         let is_kept = self.serving.as_ref().is_some_and(|serving| serving.same_tables(build))
             || self.retired.iter().any(|retired| {
                 retired.tables == tables && retired.plugins.ptr_eq(&Arc::downgrade(&build.plugins))
@@ -206,11 +228,13 @@ impl Deriver {
         let waiting = self.wishes.iter().position(|wish| wish.urgent);
         if let Some(at) = waiting.or(if self.wishes.is_empty() { None } else { Some(0) }) {
             self.grant(at);
+        } else if self.behind {
+            self.follow();
+        } else if self.indexer.is_flushing() {
+            report("a flush is put off", self.indexer.flush_piece());
         } else if let Some(keep) = self.keeps.pop_front() {
             self.shared.keeps.fetch_sub(1, Ordering::AcqRel);
             report("Snapshots were not stored", self.keep(&keep));
-        } else if self.behind {
-            self.follow();
         } else if self.litter {
             let more = self.clean();
             self.litter = *more.as_ref().unwrap_or(&false);
@@ -218,7 +242,7 @@ impl Deriver {
         }
     }
 
-    /// Indexes one batch for a wish, and answers it and all others that are granted by it.
+    /// Follows one batch for a wish, and answers it and all others that are granted by it.
     fn grant(&mut self, at: usize) {
         let Some(wish) = self.wishes.get(at) else { return };
         let build = Arc::clone(&wish.build);
@@ -242,7 +266,17 @@ impl Deriver {
         }
     }
 
-    /// Indexes one batch in the background.
+    fn settle(&mut self) -> Result<(), ViewError> {
+        let Some(build) = self.serving.clone() else { return Ok(()) };
+        while self.advance(&build)? < self.arrivals()? {}
+        self.indexer.flush_all(&build)?;
+        while self.has_work() {
+            self.work();
+        }
+        Ok(())
+    }
+
+    /// Follows one batch in the background; when all is followed and nothing comes in, the tails are written.
     fn follow(&mut self) {
         let Some(build) = self.serving.clone() else {
             self.behind = false;
@@ -251,7 +285,10 @@ impl Deriver {
         match self.advance(&build).and_then(|position| Ok(self.arrivals()?.saturating_sub(position))) {
             Ok(backlog) => {
                 let rested = self.shared.rested.load(Ordering::Acquire);
-                self.behind = backlog > 0 && (rested || backlog >= BACKLOG_ARRIVALS_MAX);
+                self.behind = backlog > 0 && is_due(backlog, rested);
+                if backlog == 0 && rested {
+                    report("the tail was not flushed", self.indexer.rotate(&build, 1));
+                }
             }
             Err(error) => {
                 self.behind = false;
@@ -260,63 +297,45 @@ impl Deriver {
         }
     }
 
-    /// Indexes one batch for `build`; returns how far it is then.
-    fn advance(&self, build: &Build) -> Result<u64, ViewError> {
-        let events = self.store.read()?;
-        if events.head()?.arrivals == 0 {
-            return Ok(0);
+    /// Follows one batch for `build`; returns how far it is then.
+    fn advance(&mut self, build: &Build) -> Result<u64, ViewError> {
+        if let Some(derived) = self.indexer.derived() {
+            litter::finish_removals(derived, build)?;
         }
-        let derived = if let Some(derived) = self.shared.derived.get() {
-            derived
-        } else {
-            let derived = Derived::open(&self.dir, events.as_ref())?;
-            self.shared.derived.get_or_init(|| derived)
-        };
-        Self::finish_removals(derived, build)?;
-        Ok(derived.write(&mut |rows| settle::advance(events.as_ref(), rows, build))?)
+        let position = self.indexer.advance(build)?;
+        if std::mem::take(&mut self.retry)
+            && let Some(serving) = self.serving.clone()
+        {
+            self.indexer.retry(&serving)?;
+        }
+        Ok(position)
     }
 
     fn arrivals(&self) -> Result<u64, ViewError> {
         Ok(self.store.read()?.head()?.arrivals)
     }
 
-    fn is_far_behind(&self) -> bool {
-        let Some(serving) = self.serving.as_deref() else { return false };
-        let rested = self.shared.rested.load(Ordering::Acquire);
-        let borne = if rested { BACKLOG_ARRIVALS } else { BACKLOG_ARRIVALS_MAX };
-        let behind = || {
-            let position = match self.shared.derived.get() {
-                Some(derived) => settle::position(&derived.read()?, serving)?,
-                None => serving.keyspaces.first().map(|_| 0),
-            };
-            let arrivals = self.arrivals()?;
-            Ok::<_, ViewError>(position.is_some_and(|at| arrivals.saturating_sub(at) >= borne))
+    fn is_behind(&self) -> bool {
+        let Some(position) = self.serving.as_deref().and_then(|serving| self.indexer.position(serving))
+        else {
+            return false;
         };
-        behind().unwrap_or_else(|error| {
-            report("the backlog is unknown", Err(error));
-            false
-        })
+        let rested = self.shared.rested.load(Ordering::Acquire);
+        match self.arrivals() {
+            // Even with nothing to follow, what is in the tails is written once the intake rests.
+            Ok(arrivals) => rested || is_due(arrivals.saturating_sub(position), rested),
+            Err(error) => {
+                report("the backlog is unknown", Err(error));
+                false
+            }
+        }
     }
 
-    /// Stores Snapshots if their aggregate is as it was when they were computed.
+    /// Stores Snapshots, unless their table is being taken away.
     fn keep(&self, keep: &Keep) -> Result<(), ViewError> {
-        let Some(derived) = self.shared.derived.get() else { return Ok(()) };
-        let table = Table::Snapshots(keep.snapshots);
+        let Some(derived) = self.indexer.derived() else { return Ok(()) };
         derived.write(&mut |rows| {
-            let head = rows.get(Table::Heads(keep.keyspace), &keep.aggregate)?;
-            let is_same = match head {
-                Some(head) => Head::read(&head)?.version == keep.version,
-                None => false,
-            };
-            if !is_same || is_going(rows, table)? {
-                return Ok(());
-            }
-            // From the same commit on, whoever changes the aggregate knows of this table.
-            rows.put(Table::Meta, &layout::snapshots_row(keep.keyspace, keep.snapshots), &[])?;
-            for (event, value) in &keep.rows {
-                rows.put(table, &layout::joined(&keep.aggregate, *event), value)?;
-            }
-            Ok(())
+            if litter::is_going(rows, Table::States(keep.view))? { Ok(()) } else { keep.store(rows) }
         })?;
         Ok(())
     }
@@ -325,98 +344,21 @@ impl Deriver {
     fn clean(&mut self) -> Result<bool, ViewError> {
         self.retired.retain(|retired| retired.plugins.strong_count() > 0);
         // Before anything serves, nobody can say what is litter.
-        let (Some(derived), Some(serving)) = (self.shared.derived.get(), &self.serving) else {
-            return Ok(false);
-        };
-        let mut wanted = tables_of(serving);
+        let Some(serving) = &self.serving else { return Ok(false) };
+        let mut wanted = litter::tables_of(serving);
         wanted.extend(self.retired.iter().flat_map(|retired| retired.tables.iter().copied()));
-        wanted.extend(self.prepared.iter().flat_map(|prepared| tables_of(prepared)));
-        let going = keys_under(&derived.read()?, Table::Meta, &[layout::GOING], &[layout::GOING], 1)?;
-        if let Some(table) = going.first().and_then(|row| layout::going_table(row)) {
-            empty(derived, table)?;
-            return Ok(true);
+        wanted.extend(self.prepared.iter().flat_map(|prepared| litter::tables_of(prepared)));
+        self.indexer.forget_tails(&wanted);
+        match self.indexer.derived() {
+            Some(derived) => litter::clean(derived, &wanted),
+            None => Ok(false),
         }
-        Ok(derived.write(&mut |rows| condemn(rows, &wanted))?)
-    }
-
-    /// A build whose tables were being taken away begins anew, with empty tables.
-    fn finish_removals(derived: &Derived, build: &Build) -> Result<(), ViewError> {
-        let wanted = tables_of(build);
-        let rows = keys_under(&derived.read()?, Table::Meta, &[layout::GOING], &[layout::GOING], usize::MAX)?;
-        for table in rows.iter().filter_map(|row| layout::going_table(row)) {
-            if layout::going_row(table).is_some_and(|row| names_one_of(&row, &wanted)) {
-                while !empty(derived, table)? {}
-            }
-        }
-        Ok(())
     }
 }
 
-/// Everything that names tables of a build.
-fn tables_of(build: &Build) -> BTreeSet<Revision> {
-    let keyspaces = build.keyspaces.iter().map(|keyspace| keyspace.tables);
-    let snapshots = build.views().into_iter().map(|view| view.snapshots);
-    keyspaces.chain(snapshots).chain([build.voids]).collect()
-}
-
-/// True if the last revision in a row of `meta` is one of these.
-fn names_one_of(row: &[u8], wanted: &BTreeSet<Revision>) -> bool {
-    let last = row.split_last_chunk::<16>().map(|(_, last)| Revision(*last));
-    last.is_some_and(|last| wanted.contains(&last))
-}
-
-fn is_going(rows: &impl super::rows::Rows, table: Table) -> Result<bool, crate::core::tables::TableError> {
-    match layout::going_row(table) {
-        Some(row) => Ok(rows.get(Table::Meta, &row)?.is_some()),
-        None => Ok(false),
-    }
-}
-
-/// Marks all tables as going that nobody wants; true if there are any.
-fn condemn(
-    rows: &mut super::derived::Writer<'_, '_>,
-    wanted: &BTreeSet<Revision>,
-) -> Result<bool, crate::core::tables::TableError> {
-    let mut going = Vec::new();
-    for row in keys_under(rows, Table::Meta, &[], &[0], usize::MAX)? {
-        let revisions = layout::revisions_of(&row);
-        let tables = match (row.first(), revisions.as_slice()) {
-            (Some(b'k'), [keyspace]) if !wanted.contains(keyspace) => {
-                vec![Table::Deltas(*keyspace), Table::Heads(*keyspace), Table::Poison(*keyspace)]
-            }
-            (Some(b's'), [keyspace, snapshots])
-                if !(wanted.contains(keyspace) && wanted.contains(snapshots)) =>
-            {
-                vec![Table::Snapshots(*snapshots)]
-            }
-            (Some(b'v'), [voids]) if !wanted.contains(voids) => vec![Table::Voids(*voids)],
-            _ => continue,
-        };
-        rows.delete(Table::Meta, &row)?;
-        going.extend(tables);
-    }
-    for row in going.iter().filter_map(|table| layout::going_row(*table)) {
-        rows.put(Table::Meta, &row, &[])?;
-    }
-    Ok(!going.is_empty())
-}
-
-/// Deletes a piece of a table that is going; true once the table is gone.
-fn empty(derived: &Derived, table: Table) -> Result<bool, ViewError> {
-    let more = derived.write(&mut |rows| {
-        let keys = keys_under(rows, table, &[], &[0], PIECE_ROWS)?;
-        for key in &keys {
-            rows.delete(table, key)?;
-        }
-        Ok(!keys.is_empty())
-    })?;
-    if more {
-        return Ok(false);
-    }
-    derived.remove(table)?;
-    let row = layout::going_row(table);
-    derived.write(&mut |rows| row.iter().try_for_each(|row| rows.delete(Table::Meta, row)))?;
-    Ok(true)
+/// Whether a backlog is followed now: a small one at once, a large one when nothing comes in, a very large one anyway.
+fn is_due(backlog: u64, rested: bool) -> bool {
+    rested || !(BACKLOG_ARRIVALS..BACKLOG_ARRIVALS_MAX).contains(&backlog)
 }
 
 /// Work that nobody waits for tells the log.

@@ -2,6 +2,7 @@
 
 use super::computes::{Failure, FailureKind};
 use crate::core::event::EventKey;
+use crate::core::knowledge::VvError;
 use crate::core::tables::TableError;
 use crate::problem::{Code, Problem};
 use std::sync::Arc;
@@ -54,6 +55,41 @@ pub enum ViewError {
         #[source]
         failure: Failure,
     },
+    /// A View's state is larger than its bound.
+    #[error(
+        "view {view}: a state of {bytes} bytes; at most {} are possible",
+        crate::core::limits::STATE_BYTES_MAX
+    )]
+    StateTooLarge {
+        /// The view asked for.
+        view: String,
+        /// How large the state is.
+        bytes: usize,
+    },
+    /// `known=` is a version vector that this replica did not pass through.
+    #[error("`known` names events that this replica never knew together, and no others")]
+    KnownNeverHeld,
+    /// `known=` is a time before the first arrival.
+    #[error("`known` is earlier than the first event that this replica stored")]
+    KnownTooEarly {
+        /// When the first event was stored, in milliseconds since 1970; none if there is no event.
+        first_ms: Option<u64>,
+    },
+    /// `known=` is not a version vector.
+    #[error("`known` is neither a time nor a vv: {0}")]
+    BadVv(#[source] VvError),
+    /// `known=` is the version vector of a filtered walk.
+    #[error("`known` is the vv of a walk with filters, which says nothing of other events")]
+    VvScope,
+    /// `group=` is not a number of parts.
+    #[error("`group` is the number of parts to group by, from 1 to {parts} here")]
+    BadGroup {
+        /// How many parts the View's keys have.
+        parts: usize,
+    },
+    /// The walk was begun at another replica, or before a backup was restored.
+    #[error("this replica does not hold what the walk was pinned to: start again without the cursor")]
+    PinGone,
     /// A new generation's Keyspace cannot be built.
     #[error("keyspace {keyspace}: event {event}: {reason}")]
     Build {
@@ -106,6 +142,13 @@ impl ViewError {
             Self::BadCursor => Code::BadCursor,
             Self::CursorMismatch => Code::CursorMismatch,
             Self::Plugin { .. } => Code::PluginFailed,
+            Self::StateTooLarge { .. } => Code::StateTooLarge,
+            Self::KnownNeverHeld => Code::KnownNeverHeld,
+            Self::KnownTooEarly { .. } => Code::KnownTooEarly,
+            Self::BadVv(_) => Code::BadVv,
+            Self::VvScope => Code::VvScope,
+            Self::BadGroup { .. } => Code::BadParameter,
+            Self::PinGone => Code::PinGone,
             Self::Build { .. } | Self::Trial { .. } => Code::ViewBuild,
             Self::Table(error) => table_code(error),
             Self::Open { .. } => Code::Storage,
@@ -121,7 +164,14 @@ impl ViewError {
                 problem.with("keyspace", keyspace.as_str()).with("event", event.to_string())
             }
             Self::Closing => problem.retry_after(1),
+            Self::BadGroup { .. } => problem.with("parameter", "group"),
+            Self::KnownTooEarly { first_ms } => problem.with("first_ms", *first_ms),
             Self::UnknownView { .. }
+            | Self::StateTooLarge { .. }
+            | Self::KnownNeverHeld
+            | Self::BadVv(_)
+            | Self::VvScope
+            | Self::PinGone
             | Self::BadKey { .. }
             | Self::BadCursor
             | Self::CursorMismatch

@@ -1,54 +1,75 @@
 //! Views: what plugins compute from a Root's events, kept as if late and retracted events had been there all along.
 //!
 //! ```text
-//! events (arrivals) --settle--> voids, deltas, heads      one thread per Root writes: `deriver`
-//!                                   |
-//! query --> catch up to the head that it sees --> last Snapshot + deltas behind it --fold--> answer
-//!                                                                                    `----> new Snapshots
+//! arrivals --follow--> tail (memory) --flush--> index: entries in key order     one thread per Root writes: `deriver`
+//!                                |                 |
+//! query --> follow to the head that it sees --> states kept of the index's rows, what changed folded --> answer
+//!                                                                       `----> Snapshots to keep
 //! ```
-//! A late event or a retraction changes one row of each aggregate that it belongs to and deletes the Snapshots behind
-//! it; the next read folds on from the last one before it. All rows are derived: the folder may be deleted at any
-//! time. Their tables are named by the revision of what computed them, so plugins that are replaced and those that
-//! replace them work side by side.
+//! A late event or a retraction changes one entry of each aggregate that it belongs to; the next read folds the leaf
+//! that holds it and combines what is kept of the rest ([`tree`] for states that merge, [`ordered`] for those that only
+//! fold). All rows are derived: the folder may be deleted at any time. Their tables are named by the revision of what
+//! computed them, so plugins that are replaced and those that replace them work side by side.
 //!
-//! This is the first engine, right before fast. Nothing outside this module knows of rows, Snapshots or how a state
-//! is repaired.
+//! Nothing outside this module knows of rows, Snapshots or how a state is repaired.
 
 mod answer;
 mod bounds;
 mod build;
+mod calls;
 mod computes;
 mod cursor;
 mod derived;
 mod deriver;
 mod error;
+mod flush;
+mod follow;
 mod guard;
+mod history;
+mod index;
+mod indexer;
+mod known;
 mod layout;
+mod litter;
+mod ordered;
+mod pages;
 mod plugins;
 mod read;
+mod repair;
 mod rows;
-mod settle;
+mod slot;
+mod states;
+mod tail;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use answer::{Answer, Item, Page, PageQuery, SetAside};
 pub use bounds::Bounds;
-pub use computes::{Computes, Emission, Failure, FailureKind, KeyspaceInfo, Revision, Upcast, ViewInfo};
+pub use computes::{
+    Computes, Emission, Failure, FailureKind, FoldFailure, KeyspaceInfo, Revision, Upcast, ViewInfo,
+};
 pub use error::ViewError;
+pub use known::Known;
 
-use crate::core::event::EventKey;
+use crate::core::event::Arrival;
+use crate::core::limits::REPAIR_DELTAS_MAX;
 use crate::store::Store;
+use arc_swap::ArcSwapOption;
 use build::{Build, Keyspace, View};
+use cursor::Pin;
 use deriver::{Deriver, Order, Reply, Shared};
 use laterbase_plugin::aggregate;
-use read::Reading;
-use rows::{Rows as _, Table};
-use std::ops::ControlFlow;
+use laterbase_plugin::declare::AlgebraKind;
+use read::{Moment, Reading};
+use repair::Repairs;
+use states::Keep;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use tail::Tail;
 
 /// The folder of the derived environment, in the Root's.
 const FOLDER: &str = "derived";
@@ -68,6 +89,11 @@ pub struct Views {
     dir: PathBuf,
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
+    /// What the last query was asked of.
+    build: ArcSwapOption<Build>,
+    repairs: Repairs,
+    /// A repair of an Ordered View may fold so many deltas before it is left to the background.
+    budget: u64,
     deriver: Mutex<Option<Thread>>,
 }
 
@@ -82,7 +108,15 @@ impl Views {
     /// The views of the Root whose files lie in `dir`. Nothing is read or written before there is an event and
     /// somebody asks.
     pub fn open(dir: &Path, store: Arc<dyn Store>) -> Self {
-        Self { dir: dir.join(FOLDER), store, shared: Arc::default(), deriver: Mutex::default() }
+        Self {
+            dir: dir.join(FOLDER),
+            store,
+            shared: Arc::default(),
+            build: ArcSwapOption::empty(),
+            repairs: Repairs::default(),
+            budget: REPAIR_DELTAS_MAX,
+            deriver: Mutex::default(),
+        }
     }
 
     /// Builds every Keyspace of `plugins` up to the last event, beside those that serve, and tries every View on a
@@ -117,8 +151,7 @@ impl Views {
         }
     }
 
-    /// Tells that events were committed, or, `rested`, that none have been for a while. Cheap; a large backlog is
-    /// indexed in the background, a small one when somebody asks.
+    /// Tells that events were committed, or, `rested`, that none have been for a while. Cheap.
     pub fn wake(&self, rested: bool) {
         self.shared.rested.store(rested, Ordering::Release);
         if self.is_running() && !self.shared.woken.swap(true, Ordering::AcqRel) {
@@ -126,8 +159,9 @@ impl Views {
         }
     }
 
-    /// The answer for the aggregate whose key a user typed as `typed`; none if no un-voided event within `bounds`
-    /// maps to it. Everything that was committed before the call counts.
+    /// The answer for the aggregate whose key a user typed as `typed`, or, with `group`, for all aggregates whose keys
+    /// begin with these parts; none if no un-voided event within `bounds` maps to it. Everything that was committed
+    /// before the call counts.
     pub fn one(
         &self,
         plugins: &Arc<dyn Computes>,
@@ -135,82 +169,154 @@ impl Views {
         typed: &[String],
         bounds: &Bounds,
     ) -> Result<Option<Answer>, ViewError> {
-        let (build, view) = Self::query(plugins, view, bounds)?;
+        let (build, view) = self.query(plugins, view, bounds)?;
+        let known = self.known(bounds)?;
+        if let Some(parts) = bounds.group {
+            if typed.len() != parts as usize {
+                return Err(ViewError::BadGroup { parts: view.keyspace.parts });
+            }
+            let mut front = Vec::new();
+            aggregate::encode_prefix(typed.iter().map(String::as_str), "", &mut front);
+            let body = &mut |reading: &mut Reading<'_>, _: Pin| reading.group(&front);
+            return Ok(self.read(&build, &view, bounds, known, body)?.flatten());
+        }
         let key = plugins.query_key(view.info.keyspace, typed);
         let key = key.map_err(|failure| ViewError::of_key(&view.info.name, failure))?;
-        Ok(self.read(&build, &view, bounds, &mut |reading| reading.one(&key))?.flatten())
+        let body = &mut |reading: &mut Reading<'_>, _: Pin| reading.one(&key);
+        Ok(self.read(&build, &view, bounds, known, body)?.flatten())
     }
 
-    /// A page of the View's aggregates in key order. Everything that was committed before the call counts.
+    /// A page of the View's aggregates in key order. Everything that was committed before the first page counts, and
+    /// on all further pages the same.
     pub fn page(&self, plugins: &Arc<dyn Computes>, query: &PageQuery) -> Result<Page, ViewError> {
-        let (build, view) = Self::query(plugins, &query.view, &query.bounds)?;
+        let (build, view) = self.query(plugins, &query.view, &query.bounds)?;
         let mut prefix = Vec::new();
         if let Some((start, whole)) = query.prefix.split_last() {
             aggregate::encode_prefix(whole.iter().map(String::as_str), start, &mut prefix);
         }
         let scope = cursor::Scope::new(plugins.root(), &view.info.name, &prefix, &query.bounds);
-        if let Some(text) = &query.cursor {
-            cursor::read(scope, text)?;
+        let begun = query.cursor.as_deref().map(|text| cursor::read(scope, text)).transpose()?;
+        let known = match &begun {
+            Some((pin, _)) => Some(self.pinned(*pin)?),
+            None => self.known(&query.bounds)?,
+        };
+        let after = begun.as_ref().map(|(_, after)| after.as_slice());
+        let body = &mut |reading: &mut Reading<'_>, now: Pin| {
+            let pin = begun.as_ref().map_or(now, |(pin, _)| *pin);
+            reading.page(&prefix, query, scope, pin, after)
+        };
+        let page = self.read(&build, &view, &query.bounds, known, body)?;
+        Ok(page.unwrap_or_default())
+    }
+
+    /// The arrival that a walk is pinned to, if this replica passed through it.
+    fn pinned(&self, pin: Pin) -> Result<u64, ViewError> {
+        let row = self.store.read()?.arrival(Arrival(pin.arrival))?;
+        match row {
+            Some(row) if row.check == pin.check => Ok(pin.arrival),
+            _ => Err(ViewError::PinGone),
         }
-        let page =
-            self.read(&build, &view, &query.bounds, &mut |reading| reading.page(&prefix, query, scope))?;
-        Ok(page.unwrap_or(Page { items: Vec::new(), cursor: None, incomplete: Vec::new() }))
+    }
+
+    /// The last arrival that counts, if not all do.
+    fn known(&self, bounds: &Bounds) -> Result<Option<u64>, ViewError> {
+        let Some(known) = &bounds.known else { return Ok(None) };
+        known::resolve(self.store.read()?.as_ref(), known).map(Some)
     }
 
     /// The View called `name`, if it can answer within `bounds`.
     fn query(
+        &self,
         plugins: &Arc<dyn Computes>,
         name: &str,
         bounds: &Bounds,
     ) -> Result<(Arc<Build>, View), ViewError> {
-        let build = Arc::new(Build::new(plugins));
+        let build = self.build_of(plugins);
         let view = build.view(name)?;
         let asked = [
             ("from", bounds.from_ms.is_some()),
             ("to", bounds.to_ms.is_some()),
             ("group", bounds.group.is_some()),
         ];
-        let merging = asked.iter().find(|(_, is_asked)| *is_asked && !view.info.mergeable);
+        let merging =
+            asked.iter().find(|(_, is_asked)| *is_asked && view.info.algebra == AlgebraKind::Ordered);
         if let Some((parameter, _)) = merging {
             return Err(ViewError::NotMergeable { view: view.info.name, parameter });
         }
-        match (&bounds.known, bounds.group) {
-            (Some(_), _) => Err(ViewError::Unavailable { parameter: "known" }),
-            (None, Some(_)) => Err(ViewError::Unavailable { parameter: "group" }),
-            (None, None) => Ok((build, view)),
+        let parts = view.keyspace.parts;
+        if bounds.group.is_some_and(|group| group == 0 || group as usize > parts) {
+            return Err(ViewError::BadGroup { parts });
         }
+        Ok((build, view))
     }
 
-    /// Runs `body` on rows that hold everything committed before this call; none if there is no event at all.
+    /// The tables for `plugins`; made once for each catalog.
+    fn build_of(&self, plugins: &Arc<dyn Computes>) -> Arc<Build> {
+        let last = self.build.load_full();
+        if let Some(build) = last.filter(|build| Arc::ptr_eq(&build.plugins, plugins)) {
+            return build;
+        }
+        let build = Arc::new(Build::new(plugins));
+        self.build.store(Some(Arc::clone(&build)));
+        build
+    }
+
+    /// Runs `body` on a moment that holds everything committed before this call; none if there is no event at all.
+    /// `body` hears how far that moment goes.
     fn read<R>(
         &self,
         build: &Arc<Build>,
         view: &View,
         bounds: &Bounds,
-        body: &mut dyn FnMut(&mut Reading<'_>) -> Result<R, ViewError>,
+        known: Option<u64>,
+        body: &mut dyn FnMut(&mut Reading<'_>, Pin) -> Result<R, ViewError>,
     ) -> Result<Option<R>, ViewError> {
         let head = self.store.read()?.head()?.arrivals;
         if head == 0 {
             return Ok(None);
         }
         loop {
-            if let Some(derived) = self.shared.derived.get() {
+            let tails = self.shared.indexed.tails.load();
+            let tail = tails.get(&view.keyspace.tables).map(|cell| cell.load_full());
+            if let (Some(derived), Some(tail)) = (self.shared.indexed.derived.get(), tail)
+                && tail.position() >= head
+            {
+                // The tail first: whatever leaves it is in the rows then.
                 let rows = derived.read()?;
-                if settle::cursor(&rows, &view.keyspace)? >= head {
-                    let mut reading = Reading::new(&rows, build, view, bounds.keys());
-                    let answer = body(&mut reading)?;
-                    let keep = std::mem::take(&mut reading.keep);
-                    drop(rows);
-                    self.keep(keep);
-                    return Ok(Some(answer));
-                }
+                let cursor = flush::position(&rows, &view.keyspace)?.cursor.arrival;
+                let moment = Moment { rows: &rows, tail: &tail, cursor, budget: self.budget };
+                let mut reading = Reading::new(moment, build, view, bounds.keys(), known);
+                let answer = body(&mut reading, pin_of(&tail))?;
+                let Reading { keep, wants_flush, repairs, .. } = reading;
+                drop(rows);
+                self.keep(keep);
+                self.look_after(build, view, wants_flush, repairs)?;
+                return Ok(Some(answer));
             }
             self.catch_up(build, head, true, &mut |_| {})?;
         }
     }
 
+    /// Lets the deriver do what a read found to be due.
+    fn look_after(
+        &self,
+        build: &Arc<Build>,
+        view: &View,
+        wants_flush: bool,
+        repairs: Vec<Vec<u8>>,
+    ) -> Result<(), ViewError> {
+        if wants_flush || !repairs.is_empty() {
+            self.order(Order::Flush)?;
+        }
+        for aggregate in repairs {
+            let out = (self.orders()?, Arc::clone(&self.shared.keeps));
+            self.repairs.begin(&self.shared.indexed, build, view, aggregate, out);
+        }
+        Ok(())
+    }
+
     /// Hands Snapshots to the deriver, unless it has plenty to store.
-    fn keep(&self, keep: Vec<read::Keep>) {
+    fn keep(&self, keep: Vec<Keep>) {
         for keep in keep {
             if self.shared.keeps.load(Ordering::Acquire) >= KEEPS_MAX {
                 return;
@@ -236,31 +342,35 @@ impl Views {
         build.keyspaces.iter().try_for_each(|keyspace| self.check_failures(keyspace))
     }
 
-    /// Code that failed on any event is not taken into service.
+    /// Code that fails on an event is not taken into service, unless what serves fails on it, too.
     fn check_failures(&self, keyspace: &Keyspace) -> Result<(), ViewError> {
-        let Some(derived) = self.shared.derived.get() else { return Ok(()) };
-        let mut broken = Ok(());
-        let visit = &mut |key: &[u8], value: &[u8]| match layout::read_failure(key, value) {
-            Ok((_, FailureKind::Refused)) => ControlFlow::Continue(()),
-            Ok((SetAside { key: event, reason }, FailureKind::Broken)) => {
-                broken = Err(ViewError::Build { keyspace: keyspace.name.clone(), event, reason });
-                ControlFlow::Break(())
-            }
-            Err(error) => {
-                broken = Err(error.into());
-                ControlFlow::Break(())
-            }
+        let indexed = &self.shared.indexed;
+        let broken = indexer::broken(indexed, keyspace)?;
+        if broken.is_empty() {
+            return Ok(());
+        }
+        let serving = self.build.load_full();
+        let same_name = |other: &&Keyspace| other.name == keyspace.name && other.tables != keyspace.tables;
+        let before = match serving.iter().flat_map(|build| &build.keyspaces).find(same_name) {
+            Some(serving) => indexer::broken(indexed, serving)?,
+            None => std::collections::BTreeMap::new(),
         };
-        derived.read()?.scan(Table::Poison(keyspace.tables), &EventKey::default().0, visit)?;
-        broken
+        match broken.into_iter().find(|(event, _)| !before.contains_key(event)) {
+            Some((event, reason)) => Err(ViewError::Build { keyspace: keyspace.name.clone(), event, reason }),
+            None => Ok(()),
+        }
     }
 
     /// Tries every View of a new build on a few aggregates.
     fn try_out(&self, build: &Arc<Build>) -> Result<(), ViewError> {
-        let Some(derived) = self.shared.derived.get() else { return Ok(()) };
-        for view in build.views() {
+        let Some(derived) = self.shared.indexed.derived.get() else { return Ok(()) };
+        for view in &build.views {
+            let tails = self.shared.indexed.tails.load();
+            let Some(tail) = tails.get(&view.keyspace.tables).map(|cell| cell.load_full()) else { continue };
             let rows = derived.read()?;
-            Reading::new(&rows, build, &view, Bounds::default().keys()).try_out(TRIALS)?;
+            let cursor = flush::position(&rows, &view.keyspace)?.cursor.arrival;
+            let moment = Moment { rows: &rows, tail: &tail, cursor, budget: self.budget };
+            Reading::new(moment, build, view, Bounds::default().keys(), None).try_out(TRIALS)?;
         }
         Ok(())
     }
@@ -284,6 +394,19 @@ impl Views {
         Err(ViewError::Closing)
     }
 
+    /// Waits until everything that arrived is in the index and nothing is left to do.
+    pub fn settle(&self) -> Result<(), ViewError> {
+        let (reply, replies) = channel();
+        self.order(Order::Settle(reply))?;
+        replies.recv().map_err(|_| ViewError::Closing)?.map_err(ViewError::Indexing)
+    }
+
+    /// The derived environment.
+    #[cfg(test)]
+    fn derived(&self) -> Option<&derived::Derived> {
+        self.shared.indexed.derived.get()
+    }
+
     fn is_running(&self) -> bool {
         self.deriver.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
@@ -300,6 +423,12 @@ impl Views {
         sent.map_err(|_| ViewError::Closing)
     }
 
+    /// The way to give the deriver orders from another thread.
+    fn orders(&self) -> Result<Sender<Order>, ViewError> {
+        let deriver = self.deriver.lock().unwrap_or_else(PoisonError::into_inner);
+        deriver.as_ref().map(|thread| thread.orders.clone()).ok_or(ViewError::Closing)
+    }
+
     fn start(&self) -> Result<Thread, ViewError> {
         let (orders, receiver) = channel();
         let deriver =
@@ -312,8 +441,14 @@ impl Views {
     }
 }
 
+/// Where a tail ends.
+fn pin_of(tail: &Tail) -> Pin {
+    Pin { arrival: tail.active.end.arrival, check: tail.active.end.check }
+}
+
 impl Drop for Views {
     fn drop(&mut self) {
+        self.repairs.finish();
         let deriver = self.deriver.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Thread { orders, handle }) = deriver {
             drop(orders);

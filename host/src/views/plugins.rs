@@ -1,9 +1,11 @@
 //! A Root's catalog of plugins as the view engine sees it.
 
-use super::computes::{Computes, Emission, Failure, FailureKind, KeyspaceInfo, Revision, Upcast, ViewInfo};
+use super::computes::{
+    Computes, Emission, Failure, FailureKind, FoldFailure, KeyspaceInfo, Revision, Upcast, ViewInfo,
+};
 use crate::core::event::EventKey;
-use crate::plugin::{CallError, EventRef, KeyspaceRef, RootCatalog, Services, Unread, ViewRef, delta_ref};
-use laterbase_plugin::declare::AlgebraKind;
+use crate::plugin::{CallError, EventRef, KeyspaceRef, RootCatalog, Services, Unread, ViewRef};
+use laterbase_plugin::abi::DeltaRef;
 
 impl RootCatalog {
     fn keyspace_at(&self, position: usize) -> Result<&KeyspaceRef, Failure> {
@@ -39,7 +41,7 @@ impl Computes for RootCatalog {
             // A View without its Keyspace has no rows; its place is behind the last one.
             keyspace: place(view).unwrap_or(usize::MAX),
             revision: Revision(view.revision),
-            mergeable: view.declaration().algebra != AlgebraKind::Ordered,
+            algebra: view.declaration().algebra,
         };
         self.views().map(info).collect()
     }
@@ -111,11 +113,21 @@ impl Computes for RootCatalog {
         key.map_err(|error| failure(&error))
     }
 
-    fn fold(&self, view: usize, state: Option<&[u8]>, run: &[(EventKey, &[u8])]) -> Result<Vec<u8>, Failure> {
+    fn fold(&self, view: usize, state: Option<&[u8]>, run: &[DeltaRef<'_>]) -> Result<Vec<u8>, FoldFailure> {
+        let view = self.view_at(view).map_err(|failure| FoldFailure { failure, at: None })?;
+        let state = view.instance.fold(&Services::default(), view.index, state, run);
+        state.map_err(|error| FoldFailure { failure: failure(&error), at: error.blame().event })
+    }
+
+    fn merge(&self, view: usize, states: &[&[u8]]) -> Result<Vec<u8>, Failure> {
         let view = self.view_at(view)?;
-        let run: Vec<_> = run.iter().map(|(key, delta)| delta_ref(*key, delta)).collect();
-        let state = view.instance.fold(&Services::default(), view.index, state, &run);
+        let state = view.instance.merge(&Services::default(), view.index, states);
         state.map_err(|error| failure(&error))
+    }
+
+    fn invert(&self, view: usize, state: &[u8]) -> Result<Vec<u8>, Failure> {
+        let view = self.view_at(view)?;
+        view.instance.invert(&Services::default(), view.index, state).map_err(|error| failure(&error))
     }
 
     fn render(&self, view: usize, key: &[u8], state: &[u8]) -> Result<Vec<u8>, Failure> {

@@ -1,203 +1,369 @@
-//! Reading views: the last Snapshot within the bounds, and the deltas behind it folded in.
+//! Reading views: one aggregate, a listing, or groups of aggregates, on one state of the rows and the tail.
 //!
-//! A reader works on one state of the derived environment and writes nothing. What it folded may be worth keeping:
-//! the Snapshots it would like to have go to the deriver, which stores them if the aggregate is still as it was.
+//! A reader writes nothing. What it folded may be worth keeping: the Snapshots it would like to have go to the
+//! deriver, which stores them if the aggregate is still as it was.
 
-use super::answer::{Answer, Item, Page, PageQuery, SetAside};
+use super::answer::SetAside;
 use super::bounds::KeyRange;
 use super::build::{Build, View};
+use super::calls::{Calls, Run, State};
 use super::computes::{Computes, Failure, FailureKind, Revision};
-use super::cursor::{self, Scope};
 use super::error::ViewError;
-use super::layout::{self, Head};
+use super::index::INLINE_ENTRIES_MAX;
+use super::index::entry::{Body, Deltas, NOW};
+use super::index::read::{Aggregate, Measure, Visitor};
+use super::layout::{self, Failed};
+use super::ordered::Ordered;
 use super::rows::{Rows, Table, keys_under};
+use super::slot::number_of;
+use super::states::{self, Fault, Head, Keep, Row};
+use super::tail::Tail;
+use super::tree::{Tree, fold_entries};
 use crate::core::event::EventKey;
 use crate::core::tables::TableError;
 use laterbase_plugin::aggregate;
+use laterbase_plugin::declare::AlgebraKind;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-/// A fold call carries so many deltas.
-const RUN_DELTAS: usize = 256;
-/// A fold call is full with so many bytes of deltas.
-const RUN_BYTES: usize = 1 << 20;
-/// A read that folded more deltas than this leaves a Snapshot at its end; cheaper ones would cost more than they save.
-const SNAPSHOT_DELTAS_MIN: u64 = 64;
-/// A long fold leaves a Snapshot behind every so many events.
-const SNAPSHOT_EVENTS: u64 = 1024;
-/// A larger state is not kept, in bytes.
-const SNAPSHOT_BYTES_MAX: usize = 64 << 10;
-/// The Snapshots of one aggregate that one read leaves, in bytes.
-const SNAPSHOTS_BYTES_MAX: usize = 4 << 20;
 /// An answer names so many events that were set aside.
-const INCOMPLETE_MAX: usize = 100;
-/// A page looks at so many aggregates, whether they have events within the bounds or not.
-const PAGE_AGGREGATES_MAX: usize = 10_000;
-/// A page ends behind the item with which it has folded so many deltas.
-const PAGE_DELTAS_MAX: u64 = 262_144;
-/// A page ends behind the item with which its values have so many bytes.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+pub(super) const INCOMPLETE_MAX: usize = 100;
+/// With so many entries of an aggregate in the tail, a read asks for them to be written into the index.
+const TAIL_ENTRIES_MAX: usize = 512;
 
-/// Snapshots that a read would like to have kept.
-#[derive(Debug)]
-pub(super) struct Keep {
-    /// The tables of the Keyspace.
-    pub(super) keyspace: Revision,
-    /// The table of the View's Snapshots.
-    pub(super) snapshots: Revision,
-    /// The aggregate.
-    pub(super) aggregate: Vec<u8>,
-    /// Its version when they were computed.
-    pub(super) version: u64,
-    /// Up to and with which event, and the row's value.
-    pub(super) rows: Vec<(EventKey, Vec<u8>)>,
+/// What all reads of one call share: one state of the rows and the tail.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'r> {
+    /// The rows.
+    pub(super) rows: &'r dyn Rows,
+    /// What is not in them yet.
+    pub(super) tail: &'r Tail,
+    /// The last arrival that is wholly in the rows.
+    pub(super) cursor: u64,
+    /// A repair of an Ordered View may fold so many deltas.
+    pub(super) budget: u64,
 }
 
-/// One query under way on one state of the rows.
+/// One query under way.
 pub(super) struct Reading<'r> {
-    rows: &'r dyn Rows,
+    moment: Moment<'r>,
     plugins: &'r dyn Computes,
+    build: &'r Build,
     view: &'r View,
     range: KeyRange,
+    known: u64,
     /// How many deltas were folded.
-    folded: u64,
+    pub(super) folded: u64,
     /// What is worth keeping.
     pub(super) keep: Vec<Keep>,
+    /// The tail should be written into the index soon.
+    pub(super) wants_flush: bool,
+    /// Aggregates whose repair was given up.
+    pub(super) repairs: Vec<Vec<u8>>,
 }
 
 /// An aggregate's state within the bounds.
-struct Folded {
-    state: Vec<u8>,
-    events: u64,
-    last: EventKey,
+#[derive(Clone, Debug)]
+pub(super) struct Folded {
+    /// The state; none is the identity.
+    pub(super) state: State,
+    /// How many events count.
+    pub(super) events: u64,
+    /// The last of them.
+    pub(super) last: EventKey,
+    /// Those that could not be folded.
+    pub(super) faults: Vec<SetAside>,
+    /// The answer is as of this arrival, because a long repair is under way.
+    pub(super) stale: Option<u64>,
+}
+
+/// A state that is computed, before it is known whether anything counts.
+#[derive(Default)]
+struct Computed {
+    state: State,
+    measure: Measure,
+    stale: Option<u64>,
 }
 
 impl<'r> Reading<'r> {
-    /// A query of `view` for the events in `range`.
-    pub(super) fn new(rows: &'r dyn Rows, build: &'r Build, view: &'r View, range: KeyRange) -> Self {
-        Self { rows, plugins: build.plugins.as_ref(), view, range, folded: 0, keep: Vec::new() }
+    /// A query of `view` for the events in `range`, for whoever knows the arrivals up to `known`.
+    pub(super) fn new(
+        moment: Moment<'r>,
+        build: &'r Build,
+        view: &'r View,
+        range: KeyRange,
+        known: Option<u64>,
+    ) -> Self {
+        // Who knows all that is followed sees what is, and finds it prepared.
+        let known = known.filter(|known| *known < moment.tail.position()).unwrap_or(NOW);
+        let plugins = build.plugins.as_ref();
+        let (keep, repairs) = (Vec::new(), Vec::new());
+        Self { moment, plugins, build, view, range, known, folded: 0, keep, wants_flush: false, repairs }
     }
 
-    /// The answer for one aggregate; none if no un-voided event in the range maps to it.
-    pub(super) fn one(&mut self, aggregate: &[u8]) -> Result<Option<Answer>, ViewError> {
-        let Some(folded) = self.fold(aggregate)? else { return Ok(None) };
-        Ok(Some(Answer {
-            key: parts(aggregate)?,
-            value: self.render(aggregate, &folded.state)?,
-            events: folded.events,
-            last: folded.last,
-            incomplete: self.incomplete()?,
-        }))
+    /// The first aggregate at or behind `from` that there may be.
+    pub(super) fn next_aggregate(&self, from: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        let numbers = Table::Numbers(self.view.keyspace.tables);
+        let stored = keys_under(self.moment.rows, numbers, &[], from, 1)?.pop();
+        let pending = self.moment.tail.next_aggregate(from, self.moment.cursor);
+        Ok(match (stored, pending) {
+            (Some(stored), Some(pending)) => Some(stored.min(pending)),
+            (stored, pending) => stored.or(pending),
+        })
     }
 
-    /// A page of the aggregates under the encoded `prefix`.
-    pub(super) fn page(&mut self, prefix: &[u8], query: &PageQuery, scope: Scope) -> Result<Page, ViewError> {
-        let heads = Table::Heads(self.view.keyspace.tables);
-        let mut from = match &query.cursor {
-            Some(text) => behind(&cursor::read(scope, text)?),
-            None => prefix.to_vec(),
+    /// The aggregate's state within the bounds; none if no un-voided event counts.
+    pub(super) fn fold(&mut self, aggregate: &[u8]) -> Result<Option<Folded>, ViewError> {
+        let id = number_of(self.moment.rows, &self.view.keyspace, aggregate)?;
+        let tail = self.moment.tail.of(aggregate, self.moment.cursor);
+        if id.is_none() && tail.is_empty() {
+            return Ok(None);
+        }
+        self.wants_flush |= tail.len() > TAIL_ENTRIES_MAX;
+        let index = Table::Index(self.view.keyspace.tables);
+        let opened = Aggregate::open(self.moment.rows, index, id, tail, self.known)?;
+        let view = self.view;
+        let mut calls = Calls::new(self.plugins, view);
+        let computed = match view.info.algebra {
+            AlgebraKind::Ordered => self.ordered(&opened, &mut calls, aggregate)?,
+            AlgebraKind::Associative | AlgebraKind::Commutative | AlgebraKind::Group => {
+                self.merging(&opened, &mut calls)?
+            }
         };
-        let (limit, mut seen, mut bytes) = (query.limit.max(1), 0, 0);
-        let mut page = Page { items: Vec::new(), cursor: None, incomplete: self.incomplete()? };
-        loop {
-            let Some(aggregate) = keys_under(self.rows, heads, prefix, &from, 1)?.pop() else {
-                page.cursor = None;
-                return Ok(page);
-            };
-            let full = page.items.len() >= limit || bytes >= PAGE_BYTES_MAX;
-            if full || seen >= PAGE_AGGREGATES_MAX || self.folded >= PAGE_DELTAS_MAX {
-                return Ok(page);
-            }
-            if let Some(folded) = self.fold(&aggregate)? {
-                let value = self.render(&aggregate, &folded.state)?;
-                bytes += value.get().len();
-                page.items.push(Item { key: parts(&aggregate)?, value });
-            }
-            seen += 1;
-            page.cursor = Some(cursor::write(scope, &aggregate));
-            from = behind(&aggregate);
+        self.folded += calls.folded;
+        let faults = self.faults(&opened, calls.faults)?;
+        let Measure { events, last } = computed.measure;
+        Ok(last.map(|last| Folded { state: computed.state, events, last, faults, stale: computed.stale }))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.range.is_all() && self.known == NOW
+    }
+
+    /// What is kept of the whole aggregate, if it is of the index's version.
+    fn head_of(&self, opened: &Aggregate<'_>) -> Result<Option<Head>, TableError> {
+        match (opened.top(), opened.id) {
+            (Some(_), Some(id)) => Head::read(self.moment.rows, Table::States(self.view.states), id),
+            _ => Ok(None),
         }
     }
 
-    /// Tries the View on its first `most` aggregates.
-    pub(super) fn try_out(&mut self, most: usize) -> Result<(), ViewError> {
-        let heads = Table::Heads(self.view.keyspace.tables);
-        for aggregate in keys_under(self.rows, heads, &[], &[0], most)? {
-            if let Err(ViewError::Plugin { view, failure }) = self.one(&aggregate) {
-                return Err(ViewError::Trial { view, key: parts(&aggregate)?, failure });
+    fn merging(&mut self, opened: &Aggregate<'r>, calls: &mut Calls<'r>) -> Result<Computed, ViewError> {
+        let (Some(top), true) = (opened.top(), self.is_whole()) else {
+            return self.pieces(opened, calls);
+        };
+        if opened.tail.is_empty() {
+            let head = self.head_of(opened)?.filter(|head| head.version == top.child.version);
+            if let Some(head) = head {
+                return Ok(of_head(head));
+            }
+            let computed = self.pieces(opened, calls)?;
+            self.keep_head(opened, top.child.version, &computed, None)?;
+            return Ok(computed);
+        }
+        // A flush under way may have written some of the tail already: its rows are ahead of the cursor.
+        if self.view.info.algebra != AlgebraKind::Associative && top.child.version <= self.moment.cursor {
+            let index = Table::Index(self.view.keyspace.tables);
+            let bare = Aggregate::open(self.moment.rows, index, opened.id, Vec::new(), NOW)?;
+            let base = self.merging(&bare, calls)?;
+            if let Some(computed) = self.add_tail(opened, &bare, base, calls)? {
+                return Ok(computed);
             }
         }
+        self.pieces(opened, calls)
+    }
+
+    /// The tail's entries on top of the index's state, whatever their times; none if that cannot be done.
+    fn add_tail(
+        &self,
+        opened: &Aggregate<'r>,
+        bare: &Aggregate<'r>,
+        base: Computed,
+        calls: &mut Calls<'r>,
+    ) -> Result<Option<Computed>, ViewError> {
+        let Computed { mut state, mut measure, .. } = base;
+        let (mut plus, mut minus) = (Run::default(), Run::default());
+        for pending in &opened.tail {
+            let old = if pending.fresh { None } else { bare.stored(pending.event)? };
+            if let Some(deltas) = old.as_deref().and_then(|old| Body::of(old).live(NOW)) {
+                if self.view.info.algebra != AlgebraKind::Group || measure.last == Some(pending.event) {
+                    return Ok(None);
+                }
+                minus.push(pending.event, deltas);
+                measure.events -= 1;
+            }
+            if let Some(deltas) = pending.body().live(NOW) {
+                plus.push(pending.event, deltas);
+                measure.events += 1;
+                measure.last = measure.last.max(Some(pending.event));
+            }
+        }
+        state = calls.fold(state, &mut plus)?;
+        if let Some(minus) = calls.fold(None, &mut minus)? {
+            let inverse = calls.invert(&minus)?;
+            let states: Vec<Vec<u8>> = state.into_iter().chain([inverse]).collect();
+            state = calls.merge(&states)?;
+        }
+        Ok(Some(Computed { state, measure, stale: None }))
+    }
+
+    /// From the states of the rows within the range, and the leaves at its edges.
+    fn pieces(&mut self, opened: &Aggregate<'r>, calls: &mut Calls<'r>) -> Result<Computed, ViewError> {
+        let mut tree = Tree::new(opened, self.moment.rows, Table::States(self.view.states), calls);
+        let state = tree.state(&self.range)?;
+        let kept = tree.kept;
+        self.keep_rows(opened, kept, None);
+        Ok(Computed { state, measure: opened.measure(&self.range)?, stale: None })
+    }
+
+    fn ordered(
+        &mut self,
+        opened: &Aggregate<'r>,
+        calls: &mut Calls<'r>,
+        aggregate: &[u8],
+    ) -> Result<Computed, ViewError> {
+        let Some(top) = opened.top() else {
+            let state = fold_entries(opened, calls, &self.range)?;
+            return Ok(Computed { state, measure: opened.measure(&self.range)?, stale: None });
+        };
+        let head = self.head_of(opened)?;
+        let is_plain = self.is_whole() && opened.tail.is_empty();
+        if let Some(head) = head.clone().filter(|head| is_plain && head.version == top.child.version) {
+            return Ok(of_head(head));
+        }
+        let (states, before) = (Table::States(self.view.states), head.as_ref().map(|head| head.version));
+        let (borders, budget, rows) = (&self.build.borders, self.moment.budget, self.moment.rows);
+        let folded = calls.folded;
+        let mut ordered = Ordered { aggregate: opened, rows, states, borders, calls, head, budget };
+        let found = ordered.state(self.range.until)?;
+        if found.is_stale {
+            self.repairs.push(aggregate.to_vec());
+            return self.as_of(opened, before.unwrap_or_default(), found.state);
+        }
+        self.wants_flush |= !opened.tail.is_empty() && calls.folded - folded > TAIL_ENTRIES_MAX as u64;
+        let computed = Computed { state: found.state, measure: opened.measure(&self.range)?, stale: None };
+        if is_plain {
+            self.keep_head(opened, top.child.version, &computed, Some((before, found.checkpoints)))?;
+        }
+        Ok(computed)
+    }
+
+    /// A state as of an older version, with its events.
+    fn as_of(&self, opened: &Aggregate<'_>, version: u64, state: State) -> Result<Computed, ViewError> {
+        let index = Table::Index(self.view.keyspace.tables);
+        let tail = opened.tail.clone();
+        let then = Aggregate::open(self.moment.rows, index, opened.id, tail, version)?;
+        Ok(Computed { state, measure: then.measure(&self.range)?, stale: Some(version) })
+    }
+
+    fn keep_head(
+        &mut self,
+        opened: &Aggregate<'_>,
+        version: u64,
+        computed: &Computed,
+        ordered: Option<(Option<u64>, Vec<Row>)>,
+    ) -> Result<(), ViewError> {
+        let (Some(state), Some(last)) = (computed.state.clone(), computed.measure.last) else {
+            return Ok(());
+        };
+        let (instead_of, mut rows) = match ordered {
+            Some((before, rows)) => (Some(before), rows),
+            None => (None, Vec::new()),
+        };
+        let head = Head { version, events: computed.measure.events, last, state };
+        rows.push(head.row(opened.number()?));
+        self.keep_rows(opened, rows, instead_of);
         Ok(())
     }
 
-    /// The aggregate's state after all un-voided events in the range; none if there is none.
-    fn fold(&mut self, aggregate: &[u8]) -> Result<Option<Folded>, ViewError> {
-        let Some(head) = self.rows.get(Table::Heads(self.view.keyspace.tables), aggregate)? else {
-            return Ok(None);
-        };
-        let version = Head::read(&head)?.version;
-        let mut fold = Fold {
-            plugins: self.plugins,
-            view: self.view,
-            range: self.range,
-            run: Run::default(),
-            state: None,
-            events: 0,
-            last: None,
-            folded: 0,
-            kept_at: 0,
-            kept_bytes: 0,
-            kept: Vec::new(),
-        };
-        let from = fold.start(self.rows, aggregate)?;
-        let mut outcome = Ok(());
-        self.rows.scan(Table::Deltas(self.view.keyspace.tables), &from, &mut |key, value| {
-            if !key.starts_with(aggregate) {
-                return ControlFlow::Break(());
-            }
-            match fold.take(key, value) {
-                Ok(flow) => flow,
-                Err(error) => {
-                    outcome = Err(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        outcome?;
-        fold.finish()?;
-        self.folded += fold.folded;
-        if !fold.kept.is_empty() {
-            self.keep.push(Keep {
-                keyspace: self.view.keyspace.tables,
-                snapshots: self.view.snapshots,
-                aggregate: aggregate.to_vec(),
-                version,
-                rows: fold.kept,
-            });
+    fn keep_rows(&mut self, opened: &Aggregate<'_>, rows: Vec<Row>, instead_of: Option<Option<u64>>) {
+        if let (Some(id), false) = (opened.id, rows.is_empty()) {
+            let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
+            self.keep.push(Keep { keyspace, view, id, instead_of, rows, faults: Vec::new() });
         }
-        Ok(fold.state.zip(fold.last).map(|(state, last)| Folded { state, events: fold.events, last }))
     }
 
-    fn render(&self, aggregate: &[u8], state: &[u8]) -> Result<Box<RawValue>, ViewError> {
-        let rendered = self.plugins.render(self.view.position, aggregate, state);
+    /// The events that could not be folded and would count: those noted before, and those found now.
+    fn faults(
+        &mut self,
+        opened: &Aggregate<'_>,
+        found: Vec<(EventKey, Failure)>,
+    ) -> Result<Vec<SetAside>, ViewError> {
+        let noted = match opened.id {
+            Some(id) => states::faults(self.moment.rows, self.view.states, id)?,
+            None => Vec::new(),
+        };
+        let mut faults = Vec::new();
+        for fault in noted {
+            if self.range.contains(fault.event) && deltas_of(opened, fault.event)? == Some(fault.deltas) {
+                faults.push(fault);
+            }
+        }
+        let mut new = Vec::new();
+        for (event, failure) in found {
+            if let Some(deltas) = deltas_of(opened, event)? {
+                new.push(Fault { event, deltas, failure });
+            }
+        }
+        new.retain(|fault| !faults.contains(fault));
+        if let (Some(id), false) = (opened.id, new.is_empty()) {
+            let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
+            let faults = new.clone();
+            self.keep.push(Keep { keyspace, view, id, instead_of: None, rows: Vec::new(), faults });
+        }
+        let all = faults.into_iter().chain(new);
+        let by_event: BTreeMap<EventKey, String> =
+            all.map(|fault| (fault.event, fault.failure.message)).collect();
+        Ok(by_event.into_iter().map(|(key, reason)| SetAside { key, reason }).collect())
+    }
+
+    /// The state of an aggregate, or of a group of them, as JSON.
+    pub(super) fn render(&self, aggregate: &[u8], state: &State) -> Result<Box<RawValue>, ViewError> {
         let failed = |failure| ViewError::Plugin { view: self.view.info.name.clone(), failure };
-        let json = rendered.map_err(failed)?;
+        let position = self.view.position;
+        let identity = match state {
+            Some(_) => None,
+            None => Some(self.plugins.fold(position, None, &[]).map_err(|fold| failed(fold.failure))?),
+        };
+        let state = state.as_deref().or(identity.as_deref()).unwrap_or_default();
+        let json = self.plugins.render(position, aggregate, state).map_err(failed)?;
         let not_json = |error: serde_json::Error| {
             failed(Failure { kind: FailureKind::Broken, message: format!("`render` gave no JSON: {error}") })
         };
         serde_json::from_slice(&json).map_err(not_json)
     }
 
+    /// Merges the state of one more aggregate into that of a group.
+    pub(super) fn add(&mut self, group: Option<Folded>, folded: Folded) -> Result<Folded, ViewError> {
+        let Some(mut group) = group else { return Ok(folded) };
+        let states: Vec<Vec<u8>> = group.state.into_iter().chain(folded.state).collect();
+        group.state = Calls::new(self.plugins, self.view).merge(&states)?;
+        group.events += folded.events;
+        group.last = group.last.max(folded.last);
+        group.faults.extend(folded.faults);
+        group.stale = group.stale.or(folded.stale);
+        Ok(group)
+    }
+
     /// The first events in the range that the Keyspace could not take.
-    fn incomplete(&self) -> Result<Vec<SetAside>, ViewError> {
-        let (mut events, mut outcome) = (Vec::new(), Ok(()));
+    pub(super) fn incomplete(&self) -> Result<Vec<SetAside>, ViewError> {
+        let mut failures: BTreeMap<EventKey, Option<Failed>> = BTreeMap::new();
+        for segment in self.moment.tail.segments(self.moment.cursor) {
+            for (event, row) in &segment.failures {
+                let failed = row.as_ref().map(|row| layout::read_failure(&event.0, row)).transpose()?;
+                failures.insert(*event, failed);
+            }
+        }
+        let (mut outcome, mut stored) = (Ok(()), 0);
         let table = Table::Poison(self.view.keyspace.tables);
-        self.rows.scan(
+        self.moment.rows.scan(
             table,
             &self.range.from.0,
-            &mut |key, value| match layout::read_failure(key, value) {
-                Ok((event, _)) if self.range.contains(event.key) && events.len() < INCOMPLETE_MAX => {
-                    events.push(event);
+            &mut |key, row| match layout::read_failure(key, row) {
+                Ok(failed) if self.range.contains(failed.aside.key) && stored < INCOMPLETE_MAX => {
+                    stored += usize::from(failed.counts(self.known));
+                    failures.entry(failed.aside.key).or_insert(Some(failed));
                     ControlFlow::Continue(())
                 }
                 Ok(_) => ControlFlow::Break(()),
@@ -208,164 +374,69 @@ impl<'r> Reading<'r> {
             },
         )?;
         outcome?;
-        Ok(events)
+        let counts = |failed: &Failed| failed.counts(self.known) && self.range.contains(failed.aside.key);
+        let failures = failures.into_values().flatten().filter(counts);
+        Ok(failures.map(|failed| failed.aside).take(INCOMPLETE_MAX).collect())
     }
-}
 
-/// One aggregate being folded.
-struct Fold<'r> {
-    plugins: &'r dyn Computes,
-    view: &'r View,
-    range: KeyRange,
-    /// Deltas that wait for a call.
-    run: Run,
-    /// None: the identity.
-    state: Option<Vec<u8>>,
-    /// How many events are in the state and the run.
-    events: u64,
-    /// The last of them.
-    last: Option<EventKey>,
-    /// How many deltas were folded.
-    folded: u64,
-    /// How many events were in the last Snapshot.
-    kept_at: u64,
-    /// What the new Snapshots take.
-    kept_bytes: usize,
-    kept: Vec<(EventKey, Vec<u8>)>,
-}
-
-impl Fold<'_> {
-    /// Begins with the last Snapshot in the range, if there is one; returns where the deltas behind it begin.
-    fn start(&mut self, rows: &dyn Rows, aggregate: &[u8]) -> Result<Vec<u8>, ViewError> {
-        let first = layout::joined(aggregate, self.range.from);
-        if !self.is_from_the_beginning() {
-            return Ok(first);
-        }
-        let end = match self.range.until {
-            Some(until) => layout::joined(aggregate, until),
-            None => behind(&layout::joined(aggregate, EventKey([0xff; 16]))),
-        };
-        match rows.last_before(Table::Snapshots(self.view.snapshots), &end)? {
-            Some((key, value)) if key.starts_with(aggregate) => {
-                let (events, state) = layout::read_snapshot(&value)?;
-                self.state = Some(state.to_vec());
-                (self.events, self.kept_at) = (events, events);
-                self.last = Some(layout::event_of(&key)?);
-                Ok(behind(&key))
+    /// Tries the View on its first `most` aggregates.
+    pub(super) fn try_out(&mut self, most: usize) -> Result<(), ViewError> {
+        let mut from = vec![0];
+        for _ in 0..most {
+            let Some(aggregate) = self.next_aggregate(&from)? else { break };
+            let tried = self.fold(&aggregate).and_then(|folded| match folded {
+                Some(folded) => self.render(&aggregate, &folded.state).map(|_| folded.faults),
+                None => Ok(Vec::new()),
+            });
+            let failure = match tried {
+                Ok(faults) => faults.into_iter().next().map(|fault| {
+                    let message = format!("event {}: {}", fault.key, fault.reason);
+                    Failure { kind: FailureKind::Broken, message }
+                }),
+                Err(ViewError::Plugin { failure, .. }) => Some(failure),
+                Err(error) => return Err(error),
+            };
+            if let Some(failure) = failure {
+                let (view, key) = (self.view.info.name.clone(), parts(&aggregate)?);
+                return Err(ViewError::Trial { view, key, failure });
             }
-            _ => Ok(first),
-        }
-    }
-
-    /// Takes the next row of the aggregate in.
-    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<ControlFlow<()>, ViewError> {
-        let event = layout::event_of(key)?;
-        if !self.range.contains(event) {
-            return Ok(ControlFlow::Break(()));
-        }
-        if !layout::is_live(value) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        for delta in layout::read_deltas(value) {
-            self.run.push(event, delta?);
-            if self.run.is_full() {
-                self.flush()?;
-            }
-        }
-        self.events += 1;
-        self.last = Some(event);
-        if self.events - self.kept_at >= SNAPSHOT_EVENTS {
-            self.flush()?;
-            self.keep();
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn finish(&mut self) -> Result<(), ViewError> {
-        self.flush()?;
-        if self.folded > SNAPSHOT_DELTAS_MIN {
-            self.keep();
+            from = behind(&aggregate);
         }
         Ok(())
     }
+}
 
-    /// Shows the waiting deltas to the plugin.
-    fn flush(&mut self) -> Result<(), ViewError> {
-        if self.run.is_empty() {
-            return Ok(());
+fn of_head(head: Head) -> Computed {
+    let measure = Measure { events: head.events, last: Some(head.last) };
+    Computed { state: Some(head.state), measure, stale: None }
+}
+
+/// Where the aggregates behind `aggregate` begin, and their entries in a tail.
+pub(super) fn behind(aggregate: &[u8]) -> Vec<u8> {
+    [aggregate, &[0xff; 17]].concat()
+}
+
+/// The parts of an encoded aggregate key.
+pub(super) fn parts(aggregate: &[u8]) -> Result<Vec<String>, TableError> {
+    aggregate::decode(aggregate).map_err(|_| layout::corrupt("numbers", aggregate, "not an aggregate key"))
+}
+
+/// What an event adds, hashed; none if it does not count.
+fn deltas_of(opened: &Aggregate<'_>, event: EventKey) -> Result<Option<[u8; 8]>, TableError> {
+    struct Hash(Option<[u8; 8]>);
+    impl Visitor for Hash {
+        fn entry(&mut self, _: EventKey, deltas: Option<Deltas<'_>>) -> ControlFlow<()> {
+            self.0 = deltas.map(|deltas| {
+                let pieces: Vec<&[u8]> = deltas.collect();
+                *Revision::of(&pieces).0.first_chunk().expect("16 bytes hold 8")
+            });
+            ControlFlow::Continue(())
         }
-        let run = self.run.borrowed();
-        self.folded += run.len() as u64;
-        let folded = self.plugins.fold(self.view.position, self.state.as_deref(), &run);
-        let failed = |failure| ViewError::Plugin { view: self.view.info.name.clone(), failure };
-        self.state = Some(folded.map_err(failed)?);
-        self.run.clear();
-        Ok(())
     }
-
-    /// Notes a Snapshot of the state, which has no deltas waiting.
-    fn keep(&mut self) {
-        let (Some(state), Some(last)) = (&self.state, self.last) else { return };
-        let is_new = self.events > self.kept_at;
-        if !is_new || !self.is_from_the_beginning() || state.len() > SNAPSHOT_BYTES_MAX {
-            return;
-        }
-        self.kept_at = self.events;
-        self.kept_bytes += state.len() + 64;
-        if self.kept_bytes <= SNAPSHOTS_BYTES_MAX {
-            self.kept.push((last, layout::write_snapshot(self.events, state)));
-        }
-    }
-
-    /// Snapshots hold everything from the first event on.
-    fn is_from_the_beginning(&self) -> bool {
-        self.range.from == EventKey::default()
-    }
+    let behind = EventKey(u128::from_be_bytes(event.0).saturating_add(1).to_be_bytes());
+    let mut hash = Hash(None);
+    opened.walk(&KeyRange { from: event, until: Some(behind) }, &mut hash)?;
+    Ok(hash.0)
 }
 
-/// Deltas in key order in one buffer.
-#[derive(Default)]
-struct Run {
-    bytes: Vec<u8>,
-    /// Each delta's event and where the delta ends.
-    ends: Vec<(EventKey, usize)>,
-}
-
-impl Run {
-    fn push(&mut self, event: EventKey, delta: &[u8]) {
-        self.bytes.extend_from_slice(delta);
-        self.ends.push((event, self.bytes.len()));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.ends.len() >= RUN_DELTAS || self.bytes.len() >= RUN_BYTES
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-    }
-
-    fn borrowed(&self) -> Vec<(EventKey, &[u8])> {
-        let mut start = 0;
-        let piece = |(event, end): &(EventKey, usize)| {
-            let delta = self.bytes.get(start..*end).expect("ends rise within the buffer");
-            start = *end;
-            (*event, delta)
-        };
-        self.ends.iter().map(piece).collect()
-    }
-}
-
-/// The first key behind `key`.
-fn behind(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
-}
-
-fn parts(aggregate: &[u8]) -> Result<Vec<String>, TableError> {
-    aggregate::decode(aggregate).map_err(|_| layout::corrupt("heads", aggregate, "not an aggregate key"))
-}
+const _: () = assert!(INLINE_ENTRIES_MAX < 64, "small aggregates keep no Snapshots: folding them is cheap");

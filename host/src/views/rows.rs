@@ -12,47 +12,68 @@ use std::ops::ControlFlow;
 pub(super) enum Table {
     /// What tables there are, and how far each has followed the events.
     Meta,
+    /// The numbers of a Keyspace's aggregates, by aggregate key.
+    Numbers(Revision),
+    /// What each event adds to which aggregate of a Keyspace.
+    Index(Revision),
     /// Which events are retracted by which.
     Voids(Revision),
-    /// What each event adds to which aggregate.
-    Deltas(Revision),
-    /// The aggregates that have un-voided events.
-    Heads(Revision),
-    /// The events that could not be mapped.
+    /// The arrivals of values whose key has several.
+    Values(Revision),
+    /// The events that a Keyspace could not take.
     Poison(Revision),
-    /// States that were folded up to and with an event.
-    Snapshots(Revision),
+    /// The states of a View.
+    States(Revision),
+    /// The events that a View could not fold.
+    Faults(Revision),
 }
 
 impl Table {
+    /// The tables of a Keyspace.
+    pub(super) fn of_keyspace(revision: Revision) -> [Self; 5] {
+        [
+            Self::Numbers(revision),
+            Self::Index(revision),
+            Self::Voids(revision),
+            Self::Values(revision),
+            Self::Poison(revision),
+        ]
+    }
+
+    /// The tables of a View.
+    pub(super) fn of_view(revision: Revision) -> [Self; 2] {
+        [Self::States(revision), Self::Faults(revision)]
+    }
+
+    /// What it holds, as a word, and by which revision; none for `meta`.
+    pub(super) fn parts(self) -> Option<(&'static str, Revision)> {
+        match self {
+            Self::Meta => None,
+            Self::Numbers(revision) => Some(("numbers", revision)),
+            Self::Index(revision) => Some(("index", revision)),
+            Self::Voids(revision) => Some(("voids", revision)),
+            Self::Values(revision) => Some(("values", revision)),
+            Self::Poison(revision) => Some(("poison", revision)),
+            Self::States(revision) => Some(("states", revision)),
+            Self::Faults(revision) => Some(("faults", revision)),
+        }
+    }
+
     /// The table's name in the environment.
     pub(super) fn name(self) -> String {
-        match self {
-            Self::Meta => "meta-1".to_owned(),
-            Self::Voids(revision) => format!("voids-{revision}"),
-            Self::Deltas(revision) => format!("deltas-{revision}"),
-            Self::Heads(revision) => format!("heads-{revision}"),
-            Self::Poison(revision) => format!("poison-{revision}"),
-            Self::Snapshots(revision) => format!("snapshots-{revision}"),
-        }
+        self.parts().map_or_else(|| "meta-1".to_owned(), |(word, revision)| format!("{word}-{revision}"))
     }
 
     /// The table with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        let (kind, revision) = name.rsplit_once('-')?;
+        let (word, revision) = name.rsplit_once('-')?;
         if name == Self::Meta.name() {
             return Some(Self::Meta);
         }
         let revision = data_encoding::HEXLOWER.decode(revision.as_bytes()).ok()?;
         let revision = Revision(revision.try_into().ok()?);
-        match kind {
-            "voids" => Some(Self::Voids(revision)),
-            "deltas" => Some(Self::Deltas(revision)),
-            "heads" => Some(Self::Heads(revision)),
-            "poison" => Some(Self::Poison(revision)),
-            "snapshots" => Some(Self::Snapshots(revision)),
-            _ => None,
-        }
+        let all = Self::of_keyspace(revision).into_iter().chain(Self::of_view(revision));
+        all.into_iter().find(|table| table.parts().is_some_and(|(own, _)| own == word))
     }
 }
 
@@ -94,4 +115,23 @@ pub(super) fn keys_under(
         ControlFlow::Continue(())
     })?;
     Ok(keys)
+}
+
+/// The last row whose key is at most `key`.
+pub(super) fn last_at_most(
+    rows: &(impl Rows + ?Sized),
+    table: Table,
+    key: &[u8],
+) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    rows.last_before(table, &[key, &[0]].concat())
+}
+
+/// The first key behind `key`.
+pub(super) fn next_behind(rows: &(impl Rows + ?Sized), table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut next = None;
+    rows.scan(table, &[key, &[0]].concat(), &mut |key, _| {
+        next = Some(key.to_vec());
+        ControlFlow::Break(())
+    })?;
+    Ok(next)
 }

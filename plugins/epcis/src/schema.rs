@@ -1,5 +1,6 @@
 //! The Schema: five event types, the intake `epcis`, and error declarations as retractions.
 
+use crate::facts::mentions;
 use crate::intake::{self, VERSION};
 use crate::key;
 use crate::shape::EventKind;
@@ -39,9 +40,7 @@ impl Schema for Epcis {
 
     /// An error declaration voids the event that it repeats.
     fn retracts(&self, event: &RawEvent<'_>) -> Vec<EventKey> {
-        // Most events declare no error: the look for the word spares reading them.
-        let word = b"\"errorDeclaration\"";
-        if !event.data.windows(word.len()).any(|window| window == word) {
+        if !mentions(event, "\"errorDeclaration\"") {
             return Vec::new();
         }
         match intake::stored(event.data) {

@@ -1,6 +1,8 @@
 //! Tests of the EPCIS plugin over its public surface, with the generated acceptance data in `tests/data`.
 
 #[cfg(test)]
+mod amounts;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod documents;
@@ -9,10 +11,16 @@ mod examples;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod holding;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod identifiers;
 #[cfg(test)]
 mod keys;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod reports;
 #[cfg(test)]
 mod support;

@@ -11,7 +11,7 @@ mod server;
 mod transcript;
 
 pub use client::{Answer, Client, request};
-pub use fixture::{Panics, fixture, plugin_api, variant};
+pub use fixture::{Panics, fixture, patched, plugin_api, variant};
 pub use server::{Server, built, library, target};
 pub use transcript::{play, redact};
 

@@ -9,6 +9,7 @@ mod failing;
 mod formats;
 mod fuzzed;
 mod hostile;
+mod laws;
 mod plugins;
 mod readme;
 mod scripts;

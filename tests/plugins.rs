@@ -7,11 +7,11 @@
 use laterbase::core::event::{EventKey, ValidTime, Value};
 use laterbase::plugin::probe::Probe;
 use laterbase::plugin::{
-    CallError, Catalog, Instance, LoadError, Options, Registry, Reloaded, Services, Status, delta_ref,
-    event_ref,
+    CallError, Catalog, Instance, LoadError, NoEvents, Options, Registry, Reloaded, Services, Status,
+    delta_ref, event_ref,
 };
 use laterbase::problem::Code;
-use laterbase_tests::{Panics, built, library};
+use laterbase_tests::{Panics, built, library, patched};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,6 +39,7 @@ impl Bench {
         let mut options = Options {
             stage: scratch.path().join("stage"),
             probe: Some(Probe::new(built())),
+            events: Arc::new(NoEvents),
             configurations: BTreeMap::new(),
             program: [7; 32],
             generations_warn: 1000,
@@ -49,9 +50,10 @@ impl Bench {
         Self { registry: Registry::new(options), scratch }
     }
 
-    /// A Registry in which `hostile` is configured to fail in `hook`.
+    /// A Registry in which `hostile` is configured to fail in `hook`; it would not pass a trial of its laws.
     fn failing_in(hook: &str) -> Self {
         Self::with(|options| {
+            options.probe = None;
             let config = json!({ "fail": hook }).as_object().expect("an object").clone();
             let configuration = BTreeMap::from([("hostile".to_owned(), config)]);
             options.configurations.insert("hostile".to_owned(), configuration);
@@ -103,20 +105,6 @@ fn tally() -> Vec<u8> {
 /// The same library as far as anybody can tell, with another hash.
 fn rebuilt(bytes: &[u8], number: u64) -> Vec<u8> {
     [bytes, &number.to_be_bytes()].concat()
-}
-
-/// `bytes` with every `from` replaced by `to`, of the same length.
-fn patched(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    assert_eq!(from.len(), to.len(), "a patch keeps the length");
-    let first = *from.first().expect("a patch is not empty");
-    let candidates = bytes.iter().enumerate().filter(|(_, byte)| **byte == first).map(|(at, _)| at);
-    let places: Vec<usize> = candidates.filter(|at| bytes[*at..].starts_with(from)).collect();
-    let mut bytes = bytes.to_vec();
-    assert!(!places.is_empty(), "nothing to patch: {}", String::from_utf8_lossy(from));
-    for at in places {
-        bytes[at..at + to.len()].copy_from_slice(to);
-    }
-    bytes
 }
 
 /// The library of the fixture crate `name`.

@@ -36,7 +36,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("simulation", &["core", "problem", "wall", "store", "admit", "sync", "peers", "http", "service"]),
-    ("cli", &["core", "problem", "wall", "store", "sync", "plugin", "config", "peers", "host"]),
+    ("cli", &["core", "problem", "wall", "store", "sync", "plugin", "admit", "config", "peers", "host"]),
 ];
 
 /// What the unit tests of a module may use besides: the things that a test puts in the place of a host's.

@@ -11,7 +11,7 @@ use crate::core::name::is_name;
 use crate::peers::{AddressError, PeerAddress, Peers, Roots};
 use crate::plugin::load_error::Cause;
 use crate::plugin::probe::Probe;
-use crate::plugin::{Catalog, LoadError, Registry, Reloaded, RootCatalog, registry};
+use crate::plugin::{Catalog, Events, LoadError, Registry, Reloaded, RootCatalog, Sample, registry};
 use crate::problem::{Code, Problem};
 use crate::root::Root;
 use crate::store::{DataLock, LockError};
@@ -23,6 +23,7 @@ use laterbase_plugin::StaticPlugin;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 /// What a host is opened with.
@@ -118,7 +119,7 @@ pub struct Host {
     data: PathBuf,
     desk: Desk,
     registry: Registry,
-    roots: ArcSwap<BTreeMap<String, Arc<Root>>>,
+    roots: Arc<ArcSwap<BTreeMap<String, Arc<Root>>>>,
     config: Config,
     peers: Vec<Peer>,
     standing: Peers,
@@ -154,10 +155,12 @@ impl Host {
         let lock = DataLock::take(&data).map_err(OpenError::InUse)?;
         let limits = options.config.limits();
         let peers = peers(&options.config.peers)?;
+        let stored = Arc::new(Stored::default());
+        let events: Arc<dyn Events> = Arc::clone(&stored) as _;
         let host = Self {
             desk: Desk { limits: Arc::new(limits.clone()), wall: Arc::clone(&options.wall) },
-            registry: Registry::new(registry_options(options, &limits, !plugins.is_empty())),
-            roots: ArcSwap::default(),
+            registry: Registry::new(registry_options(options, &limits, !plugins.is_empty(), events)),
+            roots: Arc::clone(&stored.roots),
             config: options.config.clone(),
             peers,
             standing: Peers::default(),
@@ -170,6 +173,7 @@ impl Host {
             host.registry.add_static(plugin)?;
         }
         host.load_folders(options)?;
+        stored.is_started.store(true, Ordering::Relaxed);
         Ok(host)
     }
 
@@ -353,16 +357,41 @@ impl Host {
     }
 }
 
+/// The Roots' events, on which the laws of plugins are tried once the host has started: before, no Root is open, and
+/// to open all of them would delay the start.
+#[derive(Debug, Default)]
+struct Stored {
+    roots: Arc<ArcSwap<BTreeMap<String, Arc<Root>>>>,
+    is_started: AtomicBool,
+}
+
+impl Events for Stored {
+    fn sample(&self, root: &str) -> Vec<Sample> {
+        let root = self.roots.load().get(root).cloned();
+        let Some(root) = root.filter(|_| self.is_started.load(Ordering::Relaxed)) else { return Vec::new() };
+        root.sample().unwrap_or_else(|fault| {
+            tracing::warn!(root = root.name(), "no events to try laws on: {}", fault.detail);
+            Vec::new()
+        })
+    }
+}
+
 /// What plugins offer to a Root; nothing if none claims it.
 fn offered(catalog: &Catalog, root: &str) -> Arc<RootCatalog> {
     catalog.root(root).cloned().unwrap_or_default()
 }
 
-fn registry_options(options: &Options, limits: &Limits, linked: bool) -> registry::Options {
+fn registry_options(
+    options: &Options,
+    limits: &Limits,
+    linked: bool,
+    events: Arc<dyn Events>,
+) -> registry::Options {
     let configurations = options.config.plugin.iter();
     registry::Options {
         stage: options.data.join("stage"),
         probe: options.probe.clone().map(Probe::new),
+        events,
         configurations: configurations.map(|(name, plugin)| (name.clone(), plugin.roots.clone())).collect(),
         program: if linked { program_hash() } else { [0; 32] },
         generations_warn: limits.generations_warn,

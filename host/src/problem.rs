@@ -114,6 +114,7 @@ codes! {
     // Plugins: loading and configuring.
     PluginProbeCrashed "plugin_probe_crashed" 422 "The child process that tried the plugin died.";
     PluginProbeTimeout "plugin_probe_timeout" 422 "The child process that tried the plugin did not finish in time.";
+    LawBroken "law_broken" 422 "What the plugin declares is not true: a law of a View or hook fails on the events named.";
     PluginDlopen "plugin_dlopen" 422 "The dynamic linker refuses the library.";
     PluginSymbol "plugin_symbol" 422 "The library lacks the entry that its section names.";
     PluginHeader "plugin_header" 422 "The library's entry is of another build of the plugin interface.";

@@ -6,9 +6,11 @@
 
 use crate::admit::{Admission, Answer, Desk, Door, Request};
 use crate::core::clock::Clock;
-use crate::core::event::{Origin, ValidTime};
+use crate::core::event::{Arrival, Origin, ValidTime, Value};
+use crate::core::limits::{SAMPLE_BYTES_MAX, SAMPLE_EVENTS_MAX};
 use crate::core::tables::{Head, TablesMut};
 use crate::feed::{self, Page};
+use crate::plugin::Sample;
 use crate::plugin::catalog::RootCatalog;
 use crate::problem::{Code, Problem};
 use crate::store::{LmdbStore, MemoryStore, Store};
@@ -21,6 +23,9 @@ use tokio::sync::watch;
 
 /// How long a pin that is too big for its cursor is kept: 24 hours in milliseconds.
 const PIN_KEEP_MS: u64 = 24 * 3600 * 1000;
+
+/// Arrivals in a row that a sample takes.
+const STRETCH: u64 = 128;
 
 /// One Root of a host.
 #[derive(Debug)]
@@ -180,6 +185,28 @@ impl Root {
         Replica::new(store, clock, wall, Box::new(|| Origin([0; 8]))).answer(ask)
     }
 
+    /// Some of its events, to try the laws of plugins on: all of a small Root, of a large one stretches of arrivals
+    /// from its beginning to its end, because what arrived together tends to be about the same things.
+    pub fn sample(&self) -> Result<Vec<Sample>, Problem> {
+        let Some(opened) = self.opened()? else { return Ok(Vec::new()) };
+        let tables = opened.store.read().map_err(|fault| fault.problem())?;
+        let arrivals = tables.head().map_err(|fault| fault.problem())?.arrivals;
+        let (mut sample, mut bytes) = (Vec::new(), 0);
+        for number in sampled(arrivals) {
+            let row = tables.arrival(Arrival(number)).map_err(|fault| fault.problem())?;
+            let Some(row) = row else { continue };
+            let event = tables.event(row.key).map_err(|fault| fault.problem())?;
+            let Some(event) = event.filter(|event| event.hash == row.hash) else { continue };
+            let Value { type_number, version, data } = event.value;
+            bytes += data.len();
+            if bytes > SAMPLE_BYTES_MAX {
+                break;
+            }
+            sample.push(Sample { key: row.key, type_number, version, data: data.to_vec() });
+        }
+        Ok(sample)
+    }
+
     /// How much it holds, if it is open.
     pub fn head(&self) -> Option<Arc<Head>> {
         let opened = self.opened.load_full()?;
@@ -199,6 +226,19 @@ impl Root {
             opened.views.adopt(&plugins);
         }
     }
+}
+
+/// The numbers of the arrivals that a sample is of.
+fn sampled(arrivals: u64) -> Box<dyn Iterator<Item = u64>> {
+    let most = SAMPLE_EVENTS_MAX as u64;
+    if arrivals <= most {
+        return Box::new(1..=arrivals);
+    }
+    let stretches = most / STRETCH;
+    Box::new((0..stretches).flat_map(move |stretch| {
+        let first = 1 + stretch * (arrivals - STRETCH) / (stretches - 1);
+        first..first + STRETCH
+    }))
 }
 
 fn page(store: &dyn Store, root: &str, query: &feed::Query, catalog: &RootCatalog) -> Result<Page, Problem> {

@@ -14,10 +14,12 @@
     clippy::used_underscore_binding,
     clippy::mem_forget,
     clippy::expl_impl_clone_on_copy,
+    clippy::cast_ptr_alignment,
     reason = "abi_stable's macros expand to these; none is written here"
 )]
 
 use crate::event::{EventKey, EventRef};
+use crate::guard::failure;
 use abi_stable::StableAbi;
 use abi_stable::library::RootModule;
 use abi_stable::sabi_trait;
@@ -372,6 +374,30 @@ pub trait InstanceAbi: Send + Sync {
         reader: &ReaderRefAbi<'_>,
         out: &mut RVec<ReportItem>,
     ) -> PluginResult<()>;
+    /// Made-up data of an event type in its newest version, a pure function of the arguments; the result replaces
+    /// `out`. `UNSUPPORTED` for a type without examples.
+    fn example(
+        &self,
+        call: &Call<'_>,
+        type_number: u32,
+        seed: u64,
+        extreme: bool,
+        out: &mut RVec<u8>,
+    ) -> PluginResult<()> {
+        let (_, _, _, _, _) = (call, type_number, seed, extreme, out);
+        RResult::RErr(failure(ErrorCode::UNSUPPORTED, "this plugin is older than examples"))
+    }
+    /// A delta of a Keyspace decoded and encoded again; the result replaces `out`.
+    fn recode(
+        &self,
+        call: &Call<'_>,
+        keyspace: u32,
+        delta: RSlice<'_, u8>,
+        out: &mut RVec<u8>,
+    ) -> PluginResult<()> {
+        let (_, _, _, _) = (call, keyspace, delta, out);
+        RResult::RErr(failure(ErrorCode::UNSUPPORTED, "this plugin is older than this question"))
+    }
 }
 /// The owned form in which an instance crosses the boundary.
 pub type InstanceBox = InstanceAbi_TO<'static, RBox<()>>;

@@ -7,6 +7,7 @@ use crate::abi::{
     Call, DeltaRef, Emitted, ErrorCode, InstanceAbi, IntakeEvent, MapFailure, NO_EVENT, PluginError,
     PluginResult, ReaderRefAbi, ReportItem, ReportQuery, Rows, Span, Verdict,
 };
+use crate::chance::Chance;
 use crate::codec::Canonical;
 use crate::event::{EventKey, EventRef};
 use crate::guard::{self, Failure, corrupt, failure};
@@ -17,6 +18,7 @@ use crate::report::{Answer, Query, Reader, Report, ReportError, key_of};
 use crate::schema::{DeclaredType, Event, EventData, Intake, RawEvent, Schema};
 use crate::view::{Algebra, DeltaFor, View};
 use abi_stable::std_types::{RBox, ROption, RSlice, RStr, RString, RVec};
+use serde_json::{Map, Value};
 use std::cell::Cell;
 
 type Outcome<T> = Result<T, Failure>;
@@ -26,11 +28,14 @@ pub(crate) trait AnySchema: Send + Sync {
     fn upcast(&self, event: &RawEvent<'_>, out: &mut RVec<u8>) -> Result<(), Refusal>;
     fn retracts(&self, event: &RawEvent<'_>) -> Vec<EventKey>;
     fn intake(&self, format: &str, kind: &str, body: &[u8]) -> Result<Vec<IntakeEvent>, Refusal>;
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>>;
 }
 
 pub(crate) trait AnyKeyspace: Send + Sync {
     fn map(&self, events: &[EventRef<'_>], out: &mut Emitted);
     fn query_key(&self, typed: &[&str]) -> Outcome<Vec<u8>>;
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>>;
+    fn recode(&self, delta: &[u8]) -> Outcome<Vec<u8>>;
 }
 
 pub(crate) trait AnyView: Send + Sync {
@@ -88,6 +93,10 @@ impl<S: Schema> AnySchema for SchemaAdapter<S> {
         self.schema.intake(format, kind, body, &mut intake)?;
         Ok(intake.rows)
     }
+
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        (self.declared(type_number).ok()?.example)(chance)
+    }
 }
 
 pub(crate) struct KeyspaceAdapter<K>(pub(crate) K);
@@ -127,6 +136,15 @@ impl<K: Keyspace> AnyKeyspace for KeyspaceAdapter<K> {
             return Ok(bytes);
         }
         Err(Refusal::new(format!("a key here has {parts} parts")).into())
+    }
+
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        K::Event::types().contains(&type_number).then(|| K::Event::example(type_number, chance)).flatten()
+    }
+
+    fn recode(&self, delta: &[u8]) -> Outcome<Vec<u8>> {
+        let delta = K::Delta::from_bytes(delta).map_err(|error| corrupt("delta", error))?;
+        Ok(delta.to_bytes())
     }
 }
 
@@ -411,9 +429,57 @@ impl InstanceAbi for Instance {
             Ok(())
         })
     }
+
+    fn example(
+        &self,
+        _: &Call<'_>,
+        type_number: u32,
+        seed: u64,
+        extreme: bool,
+        out: &mut RVec<u8>,
+    ) -> PluginResult<()> {
+        guard::run(|| {
+            // Its owner knows a type best; Keyspaces each know what they read of it.
+            let chance = || Chance::new(seed, extreme);
+            let owner = self.schemas.iter().find_map(|schema| schema.example(type_number, &mut chance()));
+            let readers =
+                || self.keyspaces.iter().filter_map(|space| space.example(type_number, &mut chance()));
+            let none = || failure(ErrorCode::UNSUPPORTED, format!("type {type_number} has no examples"));
+            put(out, &owner.or_else(|| joined(readers())).ok_or_else(none)?);
+            Ok(())
+        })
+    }
+
+    fn recode(
+        &self,
+        _: &Call<'_>,
+        keyspace: u32,
+        delta: RSlice<'_, u8>,
+        out: &mut RVec<u8>,
+    ) -> PluginResult<()> {
+        guard::run(|| {
+            put(out, &at(&self.keyspaces, keyspace, "Keyspace")?.recode(delta.as_slice())?);
+            Ok(())
+        })
+    }
 }
 
 /// The error for a panic while one event was at hand.
 fn panicked(message: String) -> PluginError {
     RBox::into_inner(failure(ErrorCode::PANICKED, message))
+}
+
+/// One object with the members of all `examples`; the first of them if one is no object.
+fn joined(examples: impl Iterator<Item = Vec<u8>>) -> Option<Vec<u8>> {
+    let examples: Vec<Vec<u8>> = examples.collect();
+    let objects: Result<Vec<Map<String, Value>>, _> =
+        examples.iter().map(|json| serde_json::from_slice(json)).collect();
+    match objects {
+        Ok(objects) if objects.len() > 1 => {
+            // What an earlier one made up stays.
+            let joined: Map<String, Value> = objects.into_iter().rev().flatten().collect();
+            serde_json::to_vec(&joined).ok()
+        }
+        _ => examples.into_iter().next(),
+    }
 }

@@ -6,6 +6,7 @@
 //! ```text
 //! author's traits   schema, keyspace, view, report, refusal, codec     typed, one event at a time
 //! adapter, guard    decode, call, encode; stop panics                  batches of bytes
+//! chance            examples of event types, for the host's checks  nothing to write
 //! abi, declare      the only types that cross the boundary             stable layout, append only
 //! export, section   entry symbol, root module, `.laterbase` section    what a loader looks for
 //! ```
@@ -15,6 +16,7 @@
 pub mod abi;
 mod adapter;
 pub mod aggregate;
+mod chance;
 pub mod codec;
 pub mod declare;
 pub mod event;
@@ -35,6 +37,7 @@ extern crate self as laterbase_plugin;
 
 #[doc(hidden)]
 pub use abi_stable;
+pub use chance::Chance;
 pub use codec::{Canonical, CodecError};
 pub use declare::AlgebraKind;
 pub use event::{EventKey, EventRef, ValidTime};

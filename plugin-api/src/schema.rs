@@ -1,6 +1,7 @@
 //! Schema: which events a root takes, what it refuses, and how old events are read.
 
 use crate::abi::IntakeEvent;
+use crate::chance::Chance;
 use crate::declare::TypeDeclaration;
 use crate::event::{EventKey, EventRef, ValidTime};
 use crate::refusal::{Refusal, from_json};
@@ -71,6 +72,14 @@ pub trait EventData: Sized {
     fn types() -> Vec<u32>;
     /// Decodes an event of one of those types, in its type's newest version.
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal>;
+
+    /// Made-up data of the type `type_number` that `read` takes, on which the host tests what is declared. Types that
+    /// are [`EventType`]s have it; where `read` is written by hand and reads JSON by `serde`, `chance.json::<Self>()`
+    /// does; without it the host tests on stored events only.
+    fn example(type_number: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        let (_, _) = (type_number, chance);
+        None
+    }
 }
 
 impl<T: EventType> EventData for T {
@@ -80,6 +89,9 @@ impl<T: EventType> EventData for T {
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
         from_json(event.data)
     }
+    fn example(_: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        chance.json::<T>()
+    }
 }
 
 /// An event type that a Schema owns, with the check of its shape.
@@ -87,6 +99,7 @@ impl<T: EventType> EventData for T {
 pub struct DeclaredType {
     pub(crate) declaration: TypeDeclaration,
     pub(crate) check: fn(&RawEvent<'_>) -> Result<(), Refusal>,
+    pub(crate) example: fn(&mut Chance) -> Option<Vec<u8>>,
 }
 
 impl DeclaredType {
@@ -97,12 +110,14 @@ impl DeclaredType {
             Some(b'{') => T::read(event).map(drop),
             _ => Err(Refusal::new("the data of this type is a JSON object")),
         };
-        Self { check, ..Self::raw(T::NUMBER, T::NAME, T::VERSION) }
+        let example = |chance: &mut Chance| T::example(T::NUMBER, chance);
+        Self { check, example, ..Self::raw(T::NUMBER, T::NAME, T::VERSION) }
     }
 
     /// A type whose shape only [`Schema::admit`] checks.
     pub fn raw(number: u32, name: impl Into<String>, version: u32) -> Self {
-        Self { declaration: TypeDeclaration { number, name: name.into(), version }, check: |_| Ok(()) }
+        let declaration = TypeDeclaration { number, name: name.into(), version };
+        Self { declaration, check: |_| Ok(()), example: |_| None }
     }
 }
 

@@ -273,6 +273,7 @@ impl Bench {
             return Ok(());
         }
         law(merge(&other, &one)? == whole, "merging in the other order differs")?;
+        law(fold(None, &[right, left].concat())? == whole, "folding the second half first differs")?;
         if algebra == AlgebraKind::Commutative {
             return Ok(());
         }

@@ -10,12 +10,13 @@
 )]
 
 use laterbase::core::event::{EventKey, ValidTime};
-use laterbase::plugin::{Options, Registry, Services, delta_ref};
+use laterbase::plugin::{NoEvents, Options, Registry, Services, delta_ref};
 use laterbase_tests::{Client, Server, library};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -148,6 +149,7 @@ fn fold() {
     let registry = Registry::new(Options {
         stage: scratch.path().to_owned(),
         probe: None,
+        events: Arc::new(NoEvents),
         configurations: BTreeMap::new(),
         program: [0; 32],
         generations_warn: 10,

@@ -83,3 +83,21 @@ fn write_if_new(file: &Path, text: &str) {
         fs::write(file, text).expect("written");
     }
 }
+
+/// `bytes` with every `from` replaced by `to`, of the same length.
+///
+/// # Panics
+/// If there is nothing to replace.
+pub fn patched(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len(), "a patch keeps the length");
+    let first = *from.first().expect("a patch is not empty");
+    let candidates = bytes.iter().enumerate().filter(|(_, byte)| **byte == first).map(|(at, _)| at);
+    let places: Vec<usize> =
+        candidates.filter(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(from))).collect();
+    let mut bytes = bytes.to_vec();
+    assert!(!places.is_empty(), "nothing to patch: {}", String::from_utf8_lossy(from));
+    for at in places {
+        bytes.get_mut(at..at + to.len()).expect("it was found there").copy_from_slice(to);
+    }
+    bytes
+}

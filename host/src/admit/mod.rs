@@ -19,13 +19,14 @@ pub use answer::{Answer, EventAnswer};
 use crate::core::clock::Clock;
 use crate::core::event::ValidTime;
 use crate::core::limits::Limits;
+use crate::plugin::Sample;
 use crate::plugin::catalog::RootCatalog;
 use crate::problem::{Code, Problem};
 use crate::store::Store;
 use crate::wall::Wall;
 use answer::Split;
 use bytes::Bytes;
-use mint::{Mint, MintedResult};
+use mint::{Mint, Minted, MintedResult};
 use std::sync::{Arc, Mutex};
 use writer::{Bench, Bounds, Done, Job, Writer};
 
@@ -150,6 +151,23 @@ impl Desk {
                 Written::Restamp(first) => earlier = Some(first),
             }
         }
+    }
+
+    /// The events in a body, as they would be stored; if one of them is bad, what the answer would be.
+    pub fn read(&self, catalog: &RootCatalog, body: Bytes, content: Content) -> Result<Vec<Sample>, Problem> {
+        let (clock, _) = Clock::new(ValidTime::default(), self.wall.now());
+        let request = Request { body, content, atomic: true, idempotency_key: None, minimal: true };
+        let events = self.prepare(catalog, &Mutex::new(clock), &request, None)?.events;
+        if events.iter().any(Result::is_err) {
+            return Err(answer::refusal(&events));
+        }
+        let sample = |event: Minted| Sample {
+            key: event.key,
+            type_number: event.type_number,
+            version: event.version,
+            data: event.data,
+        };
+        Ok(events.into_iter().flatten().map(sample).collect())
     }
 
     /// The Idempotency-Key's name and its first stamp, or the next tick if it is new.

@@ -117,11 +117,27 @@ enum PluginCommand {
         /// The library.
         library: PathBuf,
     },
-    /// Load a library in a process of its own, as the server would, and show what it offers.
-    Check {
-        /// The library.
-        library: PathBuf,
-    },
+    /// Load a library in a process of its own, as the server would, test what it declares on made-up and given events,
+    /// and show what it offers.
+    Check(CheckArguments),
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// The library.
+    library: PathBuf,
+    /// Events to test the declared laws on, as POST /ROOT/e takes them: JSON, or NDJSON in a file named so.
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// The root that the events are for [default: the plugin's only one].
+    #[arg(long, value_name = "NAME", requires = "events")]
+    root: Option<String>,
+    /// The format of the events that an intake of the plugin reads.
+    #[arg(long, value_name = "NAME", requires = "events")]
+    format: Option<String>,
+    /// A configuration file: the plugin is configured as the server would [default: without one].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Runs the command that the arguments ask for.
@@ -134,7 +150,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::RepairRoot { events, root, peer } => repair::run_child(&events, &root, &peer),
         Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
-        Command::Plugin(PluginCommand::Check { library }) => plugin::check(&library),
+        Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(&arguments),
         Command::PluginProbe { arguments } => plugin::probe(&arguments),
     }
 }

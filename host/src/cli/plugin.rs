@@ -1,14 +1,19 @@
 //! `laterbase plugin inspect` and `check`, and the child process that tries a library.
 
-use super::fail;
-use crate::core::limits::Limits;
+use super::{CheckArguments, EXIT_CONFIG, fail};
+use crate::admit::{Content, Desk};
+use crate::config::Config;
+use crate::core::limits::{Limits, SAMPLE_EVENTS_MAX};
 use crate::plugin::inspect as inspect_file;
+use crate::plugin::laws::Shown;
 use crate::plugin::probe::{self, Probe};
 use crate::plugin::registry::{Options, Registry};
+use crate::plugin::{Broken, Events, LoadError, NoEvents, Sample, Status, Tried};
+use crate::problem::Code;
 use crate::wall::{SystemWall, Wall};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Shows the `.laterbase` section: no code of the library runs.
 pub(super) fn inspect(library: &Path) -> ExitCode {
@@ -30,41 +35,156 @@ pub(super) fn inspect(library: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Loads the library as the server would, first in a child, and shows what it offers.
-pub(super) fn check(library: &Path) -> ExitCode {
+/// Loads the library as the server would, first in a child that tries its laws, and shows what it offers.
+pub(super) fn check(arguments: &CheckArguments) -> ExitCode {
+    let config = match arguments.config.as_deref().map(Config::read).transpose() {
+        Ok(config) => config.unwrap_or_default(),
+        Err(fault) => return fail(EXIT_CONFIG, &fault.to_string()),
+    };
     let scratch = std::env::temp_dir().join(format!("laterbase-check-{}", std::process::id()));
-    let registry = Registry::new(Options {
-        stage: scratch.clone(),
-        probe: std::env::current_exe().ok().map(Probe::new),
-        configurations: BTreeMap::new(),
-        program: [0; 32],
-        generations_warn: Limits::default().generations_warn,
-        generations_max: Limits::default().generations_max,
-    });
-    let checked = registry.load_file(library, SystemWall.now(), &mut |_| Ok(()));
+    let checked = check_in(&scratch, arguments, &config);
     // Nothing depends on the folder any more; it may not even have been made.
     let _removed = std::fs::remove_dir_all(&scratch);
-    if let Err(fault) = checked {
-        return fail(1, &format!("{}: {fault}", fault.code().word()));
+    match checked {
+        Ok(registry) => {
+            registry.status().into_iter().for_each(show);
+            ExitCode::SUCCESS
+        }
+        Err(exit) => exit,
     }
-    for plugin in registry.status() {
-        println!("{} {}: sound", plugin.name.unwrap_or_default(), plugin.version.unwrap_or_default());
-        for root in plugin.roots {
-            println!("  root {}", root.root);
-            for (what, names) in [
-                ("types", root.types),
-                ("formats", root.formats),
-                ("views", root.views),
-                ("reports", root.reports),
-            ] {
-                println!(
-                    "    {what:<8} {}",
-                    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
-                );
-            }
+}
+
+fn check_in(scratch: &Path, arguments: &CheckArguments, config: &Config) -> Result<Registry, ExitCode> {
+    let registry = load(scratch, arguments, config, Arc::new(NoEvents))?;
+    let Some(file) = &arguments.events else { return Ok(registry) };
+    let given = given(&registry, arguments, file, &config.limits());
+    let given = given.map_err(|fault| fail(1, &format!("{}: {fault}", file.display())))?;
+    load(scratch, arguments, config, Arc::new(given))
+}
+
+fn load(
+    scratch: &Path,
+    arguments: &CheckArguments,
+    config: &Config,
+    events: Arc<dyn Events>,
+) -> Result<Registry, ExitCode> {
+    let limits = Limits::default();
+    let plugins = config.plugin.iter();
+    let registry = Registry::new(Options {
+        stage: scratch.to_owned(),
+        probe: std::env::current_exe().ok().map(Probe::new),
+        events,
+        configurations: plugins.map(|(name, plugin)| (name.clone(), plugin.roots.clone())).collect(),
+        program: [0; 32],
+        generations_warn: limits.generations_warn,
+        generations_max: limits.generations_max,
+    });
+    match registry.load_file(&arguments.library, SystemWall.now(), &mut |_| Ok(())) {
+        Ok(_) => Ok(registry),
+        Err(LoadError::LawBroken(broken)) => {
+            show_broken(&broken);
+            Err(fail(
+                1,
+                &format!(
+                    "{}: {} {} is not what it declares",
+                    Code::LawBroken.word(),
+                    broken.part,
+                    broken.name
+                ),
+            ))
+        }
+        Err(fault) => Err(fail(1, &format!("{}: {fault}", fault.code().word()))),
+    }
+}
+
+/// The events of a file for one Root.
+#[derive(Debug)]
+struct Given {
+    root: String,
+    events: Vec<Sample>,
+}
+
+impl Events for Given {
+    fn sample(&self, root: &str) -> Vec<Sample> {
+        if root == self.root { self.events.clone() } else { Vec::new() }
+    }
+}
+
+/// The events in `file` as the server would store them.
+fn given(
+    registry: &Registry,
+    arguments: &CheckArguments,
+    file: &Path,
+    limits: &Limits,
+) -> Result<Given, String> {
+    let catalog = registry.catalog();
+    let names: Vec<&str> = catalog.roots().map(|root| root.name()).collect();
+    let root = match (&arguments.root, names.as_slice()) {
+        (Some(root), _) => root.as_str(),
+        (None, [only]) => only,
+        (None, _) => {
+            return Err(format!("which root are they for? Add --root with one of {}", names.join(", ")));
+        }
+    };
+    let offered = catalog.root(root).ok_or_else(|| format!("the plugin has no root {root}"))?;
+    let content = match &arguments.format {
+        Some(name) => Content::Format { name: name.clone(), content_type: "application/json".to_owned() },
+        None if file.extension().is_some_and(|ending| ending == "ndjson") => Content::Ndjson,
+        None => Content::Json,
+    };
+    let body = std::fs::read(file).map_err(|fault| fault.to_string())?;
+    let limits = Limits { request_events_max: usize::MAX, ..limits.clone() };
+    let desk = Desk { limits: Arc::new(limits), wall: Arc::new(SystemWall) };
+    let read = desk.read(offered, body.into(), content).map_err(|fault| fault.detail)?;
+    // Of more than can be tried some of all parts of the file.
+    let step = read.len().div_ceil(SAMPLE_EVENTS_MAX).max(1);
+    Ok(Given { root: root.to_owned(), events: read.into_iter().step_by(step).collect() })
+}
+
+/// What a sound plugin offers, and what it was tried on.
+fn show(plugin: Status) {
+    println!("{} {}: sound", plugin.name.unwrap_or_default(), plugin.version.unwrap_or_default());
+    for root in plugin.roots {
+        println!("  root {}", root.root);
+        for (what, names) in [
+            ("types", root.types),
+            ("formats", root.formats),
+            ("views", root.views),
+            ("reports", root.reports),
+        ] {
+            println!("    {what:<8} {}", if names.is_empty() { "-".to_owned() } else { names.join(", ") });
+        }
+        let Some(Tried { given, made_up, runs, warnings }) = plugin.trials.get(&root.root) else { continue };
+        println!("    laws     hold on {given} given and {made_up} made-up events, {runs} runs");
+        for warning in warnings {
+            println!("    warning  {warning}");
         }
     }
-    ExitCode::SUCCESS
+}
+
+/// The counterexample for a person.
+fn show_broken(broken: &Broken) {
+    let Broken { plugin, root, part, name, law, events, events_count, first, second, .. } = broken;
+    println!("{plugin}, root {root}: {part} {name} breaks the law `{}`", law.word());
+    println!("  it should be true that {}", law.sentence());
+    if let Some(algebra) = broken.algebra {
+        println!("  the view declares {algebra:?}");
+    }
+    for event in events {
+        let made_up = if event.made_up { " (made up)" } else { "" };
+        println!("  event {} type {} version {}{made_up}", event.key, event.type_number, event.version);
+        println!("    {}", event.data);
+    }
+    if *events_count > events.len() {
+        println!("  and {} more events", events_count - events.len());
+    }
+    for Shown { what, value, hex } in [first, second] {
+        println!("  {what}");
+        println!("    {value}");
+        if !hex.is_empty() {
+            println!("    0x{hex}");
+        }
+    }
 }
 
 /// The child's side of a trial.

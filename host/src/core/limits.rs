@@ -12,6 +12,12 @@ pub const AGGREGATES_PER_EVENT_MAX: usize = 65_536;
 pub const STATE_BYTES_MAX: usize = 64 << 10;
 /// An Ordered View's repair that folds more deltas than this is left to the background.
 pub const REPAIR_DELTAS_MAX: u64 = 4 << 20;
+/// Address space of the child process that tries a plugin, in bytes.
+pub const PROBE_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// Stored events of one Root on which the laws of a plugin are tried.
+pub const SAMPLE_EVENTS_MAX: usize = 8192;
+/// The data of such events, in bytes.
+pub const SAMPLE_BYTES_MAX: usize = 8 << 20;
 /// A server's version vector is written in two terms per Origin, cut at the last multiple of this.
 pub const VV_CUT: u64 = 4096;
 /// Origins that one Root may know.

@@ -360,6 +360,31 @@ impl Instance {
         serde_json::from_slice(&json).map_err(|error| self.malformed("render", error.to_string()))
     }
 
+    /// Made-up data of an event type in its newest version; none if the plugin makes none up.
+    pub fn example(
+        &self,
+        services: &Services,
+        type_number: u32,
+        seed: u64,
+        is_extreme: bool,
+    ) -> Result<Option<Vec<u8>>, CallError> {
+        if_supported(self.bytes(services, "example", |call, out| {
+            self.abi.example(call, type_number, seed, is_extreme, out)
+        }))
+    }
+
+    /// A delta of the Keyspace decoded and encoded again; none if the plugin is older than this question.
+    pub fn recode(
+        &self,
+        services: &Services,
+        keyspace: u32,
+        delta: &[u8],
+    ) -> Result<Option<Vec<u8>>, CallError> {
+        if_supported(
+            self.bytes(services, "recode", |call, out| self.abi.recode(call, keyspace, delta.into(), out)),
+        )
+    }
+
     fn bytes(
         &self,
         services: &Services,
@@ -482,6 +507,14 @@ impl Mapping {
 
 fn piece(bytes: &[u8], offset: u32, length: u32) -> Option<&[u8]> {
     bytes.get(offset as usize..(offset as usize).checked_add(length as usize)?)
+}
+
+fn if_supported(result: Result<Vec<u8>, CallError>) -> Result<Option<Vec<u8>>, CallError> {
+    match result {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(CallError::Unsupported(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn out_of(bytes: &[u8]) -> String {

@@ -3,8 +3,10 @@
 use super::call_error::CallError;
 use super::catalog::NameTaken;
 use super::declared::DeclarationError;
+use super::laws::Broken;
 use crate::problem::{Code, Problem};
 use laterbase_plugin::section::SectionError;
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// A failure whose cause this module does not know the type of.
@@ -118,19 +120,26 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The child process died, or ended without a result.
-    #[error("the probe {how}{}", tail(said))]
+    #[error("the probe {how}{during}{}", tail(said))]
     ProbeCrashed {
         /// `died with SIGBUS`, `ended with code 3`…
         how: String,
+        /// ` while it tried view total of root tally`; empty if that is not known.
+        during: String,
         /// The end of what it wrote to standard error.
         said: String,
     },
     /// The child process did not finish in time.
-    #[error("the probe did not finish within {deadline_ms} ms")]
+    #[error("the probe did not finish within {deadline_ms} ms{during}")]
     ProbeTimeout {
         /// The deadline in milliseconds.
         deadline_ms: u64,
+        /// ` while it tried view total of root tally`; empty if that is not known.
+        during: String,
     },
+    /// What the plugin declares is not true of some events.
+    #[error("{0}")]
+    LawBroken(Box<Broken>),
     /// The child process found one of the failures below.
     #[error("{detail}")]
     Probed {
@@ -258,6 +267,7 @@ impl LoadError {
             Self::Stage { .. } => Code::Storage,
             Self::ProbeStart { .. } | Self::ProbeCrashed { .. } => Code::PluginProbeCrashed,
             Self::ProbeTimeout { .. } => Code::PluginProbeTimeout,
+            Self::LawBroken(_) => Code::LawBroken,
             Self::Probed { code, .. } => *code,
             Self::Dlopen { .. } => Code::PluginDlopen,
             Self::Symbol { .. } => Code::PluginSymbol,
@@ -281,6 +291,11 @@ impl LoadError {
         if let Self::NameTaken(NameTaken { root, kind, name, owner }) = self {
             let problem = problem.with("root", root.as_str()).with("kind", *kind);
             return problem.with("name", name.as_str()).with("owner", owner.as_str());
+        }
+        if let Self::LawBroken(broken) = self
+            && let Ok(Value::Object(members)) = serde_json::to_value(broken)
+        {
+            return Problem { members, ..problem };
         }
         problem
     }

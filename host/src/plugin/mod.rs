@@ -2,7 +2,7 @@
 //! runs.
 //!
 //! ```text
-//! file -> stage (two equal reads, elf pre-check, private copy) -> probe (child) -> loader (dlopen, layout)
+//! file -> stage (two equal reads, elf pre-check, private copy) -> probe (child: laws) -> loader (dlopen, layout)
 //!      -> Instance per Root -> Catalog (who owns which name) -> Registry swaps it in atomically
 //! ```
 //! Invariants: the live path of a plugin's file is never opened by the dynamic linker; a library is never
@@ -16,6 +16,7 @@ pub mod elf;
 #[cfg(test)]
 mod fake;
 pub mod instance;
+pub mod laws;
 pub mod load_error;
 mod loader;
 pub mod module;
@@ -32,8 +33,9 @@ pub use catalog::{Catalog, KeyspaceRef, NameTaken, ReportRef, RootCatalog, Schem
 pub use instance::{Instance, Intake, IntakeDraft, Mapping, Refusal, delta_ref, event_ref};
 pub use laterbase_plugin::EventRef;
 pub use laterbase_plugin::abi::DeltaRef;
+pub use laws::{Broken, Law, Sample, Tried};
 pub use load_error::LoadError;
-pub use registry::{Options, Prepare, Registry, Reloaded};
+pub use registry::{Events, NoEvents, Options, Prepare, Registry, Reloaded};
 pub use services::Services;
 pub use status::{Failure, Status};
 pub use upcast::{Unread, Upcast};

@@ -12,10 +12,11 @@
 
 use super::catalog::Catalog;
 use super::instance::Instance;
+use super::laws::Sample;
 use super::load_error::{Cause, LoadError};
 use super::loader;
 use super::module::{Configuration, Module};
-use super::probe::{self, Probe};
+use super::probe::{self, Probe, Samples, Trials};
 use super::stage::{self, Candidate};
 use super::status::{Failure, Status};
 use crate::core::event::ValidTime;
@@ -36,6 +37,8 @@ pub struct Options {
     pub stage: PathBuf,
     /// The program that tries plugins before the host does; none: they are not tried.
     pub probe: Option<Probe>,
+    /// Where the laws that a plugin declares find stored events to be tried on.
+    pub events: Arc<dyn Events>,
     /// The configuration of each plugin by its declared name.
     pub configurations: BTreeMap<String, Configuration>,
     /// BLAKE3 of the program itself: stands for the library of a plugin that is linked into it.
@@ -44,6 +47,22 @@ pub struct Options {
     pub generations_warn: u32,
     /// So many libraries may be loaded.
     pub generations_max: u32,
+}
+
+/// Stored events to try a plugin's laws on.
+pub trait Events: std::fmt::Debug + Send + Sync {
+    /// Some events of a Root, within the limits for samples; none if there are none, or if they cannot be read now.
+    fn sample(&self, root: &str) -> Vec<Sample>;
+}
+
+/// There are no stored events: laws are tried on made-up ones.
+#[derive(Debug, Clone, Copy)]
+pub struct NoEvents;
+
+impl Events for NoEvents {
+    fn sample(&self, _: &str) -> Vec<Sample> {
+        Vec::new()
+    }
 }
 
 /// How the views of a new Catalog are prepared beside the old one's, before it takes over.
@@ -118,6 +137,8 @@ pub(super) struct Serving {
     pub(super) library: [u8; 32],
     pub(super) manifest: Manifest,
     pub(super) instances: Vec<Arc<Instance>>,
+    /// What its laws were tried on; nothing where nothing is tried.
+    pub(super) trials: Trials,
 }
 
 impl Registry {
@@ -163,7 +184,8 @@ impl Registry {
         let library = self.options.program;
         let instances = module.configure(&manifest, 0, library, configuration)?;
         let name = Some(manifest.name.clone());
-        let serving = Some(Serving { generation: 0, library, manifest, instances });
+        let trials = Trials::new();
+        let serving = Some(Serving { generation: 0, library, manifest, instances, trials });
         self.swap_in(Entry { name, file: None, serving, failure: None }, &mut |_| Ok(()))
     }
 
@@ -301,8 +323,8 @@ impl Registry {
             return Err(LoadError::NameMismatch { expected, found });
         }
         self.check_not_taken(&section.name, Some(file))?;
-        let generation = live.map_or(0, |live| live.generation) + 1;
-        let serving = self.load(&candidate, &section, generation)?;
+        let serving = self.load(&candidate, &section, live.as_ref())?;
+        let generation = serving.generation;
         let entry = Entry {
             name: Some(section.name),
             file: Some(file.to_owned()),
@@ -313,13 +335,19 @@ impl Registry {
         Ok(Reloaded::Swapped { generation })
     }
 
-    /// Opens and configures a library that was found to be a plugin for this host.
-    fn load(&self, candidate: &Candidate, section: &Section, generation: u32) -> Result<Serving, LoadError> {
+    /// Tries, opens and configures a library that was found to be a plugin for this host and follows on `live`.
+    fn load(
+        &self,
+        candidate: &Candidate,
+        section: &Section,
+        live: Option<&Serving>,
+    ) -> Result<Serving, LoadError> {
         let configuration = self.configuration(&section.name);
         let copy = candidate.copy_into(&self.options.stage)?;
-        if let Some(probe) = &self.options.probe {
-            probe::run(probe, copy.path(), &section.entry, configuration)?;
-        }
+        let trials = match &self.options.probe {
+            Some(probe) => self.try_out(probe, copy.path(), section, live)?,
+            None => Trials::new(),
+        };
         self.count_load()?;
         let module = Module::new(loader::open(copy.path(), &section.entry)?);
         drop(copy);
@@ -333,9 +361,40 @@ impl Registry {
         if self.options.probe.is_none() {
             module.self_check(&manifest.name)?;
         }
-        let library = candidate.library;
+        let (library, generation) = (candidate.library, live.map_or(0, |live| live.generation) + 1);
         let instances = module.configure(&manifest, generation, library, configuration)?;
-        Ok(Serving { generation, library, manifest, instances })
+        for (root, warning) in
+            trials.iter().flat_map(|(root, tried)| tried.warnings.iter().map(move |it| (root, it)))
+        {
+            tracing::warn!(plugin = manifest.name, root, "{warning}");
+        }
+        Ok(Serving { generation, library, manifest, instances, trials })
+    }
+
+    /// Tries a library in a child process, on stored events of its Roots where there are any. Which Roots a plugin is
+    /// for is known from the generation that serves, or else only once it was tried.
+    fn try_out(
+        &self,
+        probe: &Probe,
+        copy: &Path,
+        section: &Section,
+        live: Option<&Serving>,
+    ) -> Result<Trials, LoadError> {
+        let configuration = self.configuration(&section.name);
+        let sample = |roots: &mut dyn Iterator<Item = &String>| -> Samples {
+            let samples = roots.map(|root| (root.clone(), self.options.events.sample(root)));
+            samples.filter(|(_, events)| !events.is_empty()).collect()
+        };
+        let of_instance = |instance: &Arc<Instance>| instance.identity().root.clone();
+        let known: Vec<String> = live.iter().flat_map(|live| &live.instances).map(of_instance).collect();
+        let samples = sample(&mut known.iter());
+        let trials = probe::run(probe, copy, &section.entry, configuration, &samples)?;
+        let more = sample(&mut trials.keys().filter(|root| !known.contains(root)));
+        if more.is_empty() {
+            return Ok(trials);
+        }
+        let samples = samples.into_iter().chain(more).collect();
+        probe::run(probe, copy, &section.entry, configuration, &samples)
     }
 
     /// Counts a library that is about to be opened, against the budget.

@@ -1,6 +1,7 @@
 //! What the Registry tells about each plugin and each file that could not be loaded.
 
 use super::load_error::LoadError;
+use super::probe::Trials;
 use super::registry::{Entry, Serving};
 use crate::core::event::ValidTime;
 use crate::problem::Code;
@@ -24,6 +25,12 @@ pub struct Status {
     pub library: Option<String>,
     /// What it offers to which Root.
     pub roots: Vec<RootStatus>,
+    /// What is odd about it but harms nobody; written only if there is something.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What its laws were tried on.
+    #[serde(skip)]
+    pub trials: Trials,
     /// Why the last load or reload failed; none after one that succeeded.
     pub error: Option<Failure>,
 }
@@ -73,6 +80,7 @@ impl Status {
             (Some(_), true) => "reloading",
             (Some(_), false) => "serving",
         };
+        let trials = serving.map(|serving| serving.trials.clone()).unwrap_or_default();
         Self {
             name: entry.name.clone(),
             state,
@@ -81,6 +89,8 @@ impl Status {
             version: serving.map(|serving| serving.manifest.version.clone()),
             library: serving.map(|serving| blake3::Hash::from_bytes(serving.library).to_hex().to_string()),
             roots: serving.map(roots).unwrap_or_default(),
+            warnings: trials.values().flat_map(|tried| tried.warnings.clone()).collect(),
+            trials,
             error: entry.failure.clone(),
         }
     }

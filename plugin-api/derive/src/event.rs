@@ -85,6 +85,15 @@ pub(crate) fn derive_data(input: &DeriveInput) -> Result<TokenStream> {
                 })*
                 ::core::result::Result::Err(::laterbase_plugin::Refusal::other_type(event.type_number))
             }
+            fn example(
+                type_number: ::core::primitive::u32,
+                chance: &mut ::laterbase_plugin::Chance,
+            ) -> ::core::option::Option<::std::vec::Vec<::core::primitive::u8>> {
+                #(if <#types as ::laterbase_plugin::EventData>::types().contains(&type_number) {
+                    return <#types as ::laterbase_plugin::EventData>::example(type_number, chance);
+                })*
+                ::core::option::Option::None
+            }
         }
     })
 }

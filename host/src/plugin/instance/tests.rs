@@ -164,3 +164,11 @@ fn cancelled() {
     assert_eq!(results.len(), 2);
     assert!(results.iter().all(|result| matches!(result, Err(CallError::Cancelled(_)))));
 }
+
+// Goal: a plugin that was built before examples were asked for has none, and is no worse for it.
+#[test]
+fn older_than_the_question() {
+    let old = instance("old", declaration(), Answers::default());
+    assert_eq!(old.example(&Services::default(), 1, 7, false), Ok(None));
+    assert_eq!(old.recode(&Services::default(), 0, b"delta"), Ok(None));
+}

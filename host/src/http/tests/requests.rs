@@ -46,8 +46,13 @@ async fn routes_and_methods() {
     for (line, expected) in table {
         assert_eq!(outcome(&bench.line(line, "").await), expected, "{line:?}");
     }
-    let inward =
-        [r#"feed tally ["a", "b"]"#, r#"view tally total ["P1"]"#, "reload tally true", "reload tally false"];
+    let inward = [
+        r#"feed tally ["a", "b"]"#,
+        r#"view tally total ["P1"]"#,
+        "reload tally true",
+        "reload tally false",
+        "verify tally None",
+    ];
     assert_eq!(bench.fake.calls(), inward);
 }
 

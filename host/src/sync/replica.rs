@@ -4,8 +4,10 @@
 //! through `round.rs`, which asks the questions that [`Replica::answer`] answers.
 
 use super::asked::Asked;
+use super::dictionary::{self, Dictionary, DictionaryName, Own};
 use super::error::SyncError;
 use super::frame::{self, Ask, Question, Tell, Told};
+use super::pack;
 use super::page::{Page, Wanted};
 use super::reconcile::Items;
 use super::state::{Digest, Span, State, lacking};
@@ -13,7 +15,9 @@ use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, Seq, ValidTime, ValueHash};
 use crate::core::gset::{self, Candidate, Incoming, Merged};
 use crate::core::knowledge::Knowledge;
-use crate::core::limits::{FUTURE_MS_MAX, ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_NAMES_MAX, SYNC_PAGE_BYTES};
+use crate::core::limits::{
+    DICTIONARY_ARRIVALS_MIN, FUTURE_MS_MAX, ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_NAMES_MAX, SYNC_PAGE_BYTES,
+};
 use crate::core::rule::{self, Rule};
 use crate::core::tables::{Fork, Head, Result as TableResult, Tables, TablesMut};
 use crate::store::Store;
@@ -35,6 +39,10 @@ pub struct Replica {
     items: Mutex<Option<(Digest, Arc<Items>)>>,
     /// The digest of the state that belongs to this head: every peer that waits for news asks for it.
     digest: Mutex<Option<(Arc<Head>, Digest)>>,
+    /// The dictionary for those who dial, once one of them has asked for it.
+    dictionary: Mutex<Own>,
+    /// From so many arrivals on there is one.
+    dictionary_arrivals_min: u64,
     commits: watch::Sender<u64>,
     /// Called with `false` after each commit of what a peer sent, with `true` when no more of it is on its way.
     merged: Box<dyn Fn(bool) + Send + Sync>,
@@ -69,7 +77,28 @@ impl Replica {
         let (commits, _) = watch::channel(0);
         let (asked, items, digest) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (merged, is_merging) = (Box::new(|_| ()), AtomicBool::new(false));
-        Self { store, clock, wall, mint, asked, items, digest, commits, merged, is_merging }
+        let (dictionary, dictionary_arrivals_min) = (Mutex::default(), DICTIONARY_ARRIVALS_MIN);
+        Self {
+            store,
+            clock,
+            wall,
+            mint,
+            asked,
+            items,
+            digest,
+            dictionary,
+            dictionary_arrivals_min,
+            commits,
+            merged,
+            is_merging,
+        }
+    }
+
+    /// The same, with a dictionary from so many arrivals on.
+    #[cfg(test)]
+    pub(crate) fn with_dictionary_from(mut self, arrivals: u64) -> Self {
+        self.dictionary_arrivals_min = arrivals;
+        self
     }
 
     /// The same, and `merged` is called with `false` after each commit of what a peer sent, and with `true` when no
@@ -113,6 +142,8 @@ impl Replica {
 
     /// The answer to a question, except that to `Watch` there is none while nothing is new.
     pub fn answer(&self, ask: &Ask) -> Result<Vec<u8>, SyncError> {
+        let dictionary = ask.dictionary.and_then(|name| self.dictionary_named(name));
+        let dictionary = dictionary.as_deref();
         let tell = match &ask.question {
             Question::Greet { digest } => self.greeted(digest)?,
             Question::Meet { state } => self.met(state)?,
@@ -123,23 +154,18 @@ impl Replica {
                     whole: *whole,
                     bytes_max: (*bytes_max as usize).min(SYNC_PAGE_BYTES),
                 };
-                Tell::Page { page: self.page(wanted)?.encode() }
+                Tell::Page { page: self.page(wanted)?.encode_with(dictionary) }
             }
             Question::Offer { known } => {
                 let mine = self.store.read()?.head()?.knowledge.clone();
                 let want = self.lend(ask.link, lacking(&mine, &frame::knowledge(known)));
                 Tell::Want { known: frame::lasts(&mine), want }
             }
-            Question::Push { page } => {
-                let taken = self.take(&Page::decode(page)?, false)?;
-                let head = self.store.read()?.head()?;
-                lock(&self.asked).settle(&head.knowledge);
-                Tell::Took { known: frame::lasts(&head.knowledge), whole: taken.whole }
-            }
+            Question::Push { page } => self.pushed(page)?,
             Question::Watch { digest, current, last, .. } => {
                 // Who waits for news has nothing more to push.
                 self.rest();
-                let news = self.news(digest, Origin(*current), Seq(*last))?;
+                let news = self.news(digest, Origin(*current), Seq(*last), dictionary)?;
                 news.unwrap_or(Tell::Same { now_ms: self.now_ms() })
             }
             Question::Reconcile { message } => Tell::Reconciled { message: self.items()?.answer(message)? },
@@ -151,6 +177,7 @@ impl Replica {
             Question::Heal { bundle } => {
                 Tell::Healed { admitted: self.readmit(&frame::decode_bundle(bundle)?)? }
             }
+            Question::Dictionary { held } => self.dictionary_for(*held)?,
         };
         Ok(tell.encode())
     }
@@ -165,6 +192,10 @@ impl Replica {
     /// The first row of a page tells; without it the rest would be dropped.
     pub fn needs_files(ask: &Ask) -> Result<bool, SyncError> {
         let Question::Push { page } = &ask.question else { return Ok(false) };
+        if pack::dictionary_of(page).is_some() {
+            // Nobody was given a dictionary of a Root without files.
+            return Ok(false);
+        }
         let page = Page::decode(page)?;
         let first = page.rows().next();
         Ok(first.is_some_and(|row| row.dot.seq.0 == 1 && matches!(row.body, gset::Body::Whole(_))))
@@ -187,7 +218,55 @@ impl Replica {
         Ok(Tell::State { state, forked, now_ms: self.now_ms() })
     }
 
-    fn news(&self, digest: &Digest, current: Origin, last: Seq) -> Result<Option<Tell>, SyncError> {
+    fn pushed(&self, page: &[u8]) -> Result<Tell, SyncError> {
+        let dictionary = match pack::dictionary_of(page) {
+            Some(name) => match self.dictionary_named(name) {
+                None => return Ok(Tell::NoDictionary),
+                named => named,
+            },
+            None => None,
+        };
+        let taken = self.take(&Page::decode_with(page, dictionary.as_deref())?, false)?;
+        let head = self.store.read()?.head()?;
+        lock(&self.asked).settle(&head.knowledge);
+        Ok(Tell::Took { known: frame::lasts(&head.knowledge), whole: taken.whole })
+    }
+
+    /// Our present dictionary, if it is the one of this name.
+    pub(super) fn dictionary_named(&self, name: DictionaryName) -> Option<Arc<Dictionary>> {
+        lock(&self.dictionary).named(name)
+    }
+
+    /// Our dictionary for one who holds that of this name. It is made when it is asked for.
+    fn dictionary_for(&self, held: Option<DictionaryName>) -> Result<Tell, SyncError> {
+        let tables = self.store.read()?;
+        let due = dictionary::made_of(tables.head()?.arrivals, self.dictionary_arrivals_min);
+        let kept = lock(&self.dictionary).present(due);
+        let dictionary = match (kept, due) {
+            (None, Some(due)) => {
+                let made = Arc::new(Dictionary::of(tables.as_ref(), due)?);
+                lock(&self.dictionary).put(due, &made);
+                Some(made)
+            }
+            (kept, _) => kept,
+        };
+        let name = dictionary.as_ref().map(|dictionary| dictionary.name());
+        let packed = dictionary.filter(|_| name != held).map(|dictionary| dictionary.encode());
+        Ok(Tell::Dictionary { name, packed: packed.unwrap_or_default() })
+    }
+
+    /// From how many arrivals on a Root has a dictionary.
+    pub(super) fn dictionary_arrivals_min(&self) -> u64 {
+        self.dictionary_arrivals_min
+    }
+
+    fn news(
+        &self,
+        digest: &Digest,
+        current: Origin,
+        last: Seq,
+        dictionary: Option<&Dictionary>,
+    ) -> Result<Option<Tell>, SyncError> {
         let tables = self.store.read()?;
         let head = tables.head()?;
         let now = self.digest_of(tables.as_ref(), &head)?;
@@ -200,8 +279,11 @@ impl Replica {
         let spans = [Span { origin: current.0, first: last.0 + 1, last: latest.0 }];
         let wanted =
             Wanted { spans: &spans, known: &Knowledge::new(), whole: false, bytes_max: SYNC_PAGE_BYTES };
-        let page =
-            if is_live { Some(Page::collect(tables.as_ref(), wanted, self.stamp())?.encode()) } else { None };
+        let page = if is_live {
+            Some(Page::collect(tables.as_ref(), wanted, self.stamp())?.encode_with(dictionary))
+        } else {
+            None
+        };
         Ok(Some(Tell::News { digest: now, last: latest.0, page }))
     }
 

@@ -7,8 +7,10 @@
 //! The code reads as if the peer always answered. Where the exchange fails, the round ends with that error; whatever
 //! was taken by then is durable and need not be sent again, and the next round begins where this one broke off.
 
+use super::dictionary::{Agreed, Dictionary};
 use super::error::{ExchangeError, FrameError, SyncError};
 use super::frame::{self, Ask, Question, Tell, Told};
+use super::pack;
 use super::page::{Page, Wanted};
 use super::reconcile::{Asking, Items};
 use super::replica::{Replica, Taken};
@@ -58,6 +60,8 @@ pub struct Link {
     known: Knowledge,
     /// The size of pages: halved when a link breaks, doubled when a page comes through.
     page_bytes: usize,
+    /// The peer's dictionary for small pages.
+    pub(super) agreed: Agreed,
     /// What was moved, since the link began.
     pub moved: Moved,
 }
@@ -108,6 +112,7 @@ impl Link {
             digest: Digest::default(),
             known: Knowledge::new(),
             page_bytes: SYNC_PAGE_BYTES,
+            agreed: Agreed::default(),
             moved: Moved::default(),
         }
     }
@@ -126,8 +131,29 @@ impl Link {
         self.page_bytes = (self.page_bytes * 2).min(SYNC_PAGE_BYTES);
     }
 
-    fn question(&self, question: Question) -> Ask {
-        Ask { link: self.number, question }
+    /// A connection stands anew.
+    pub fn connected(&mut self) {
+        self.agreed.connected();
+    }
+
+    pub(super) fn question(&self, question: Question) -> Ask {
+        let present = self.agreed.dictionary().filter(|_| question.is_for_page());
+        let dictionary = present.map(Dictionary::name);
+        Ask { link: self.number, question, dictionary }
+    }
+
+    /// The page in these bytes, if it holds nothing but dots of these spans.
+    fn page(&mut self, packed: &[u8], spans: &[Span]) -> Result<Page, SyncError> {
+        let page = Page::decode_with(packed, self.agreed.dictionary());
+        if page.is_err() && pack::dictionary_of(packed).is_some() {
+            self.agreed.spoilt();
+        }
+        let page = page?;
+        if page.is_of(spans) {
+            Ok(page)
+        } else {
+            Err(SyncError::Frame(FrameError::Form("the page holds dots that were not asked for")))
+        }
     }
 
     /// The question whether the peer holds something else than it did; it waits up to `wait_ms` for that. What it
@@ -147,7 +173,8 @@ impl Link {
         let Tell::News { digest, last, page } = answer else { return Err(unexpected("watch", &answer)) };
         if let Some(page) = page {
             let own = Span { origin: self.current.0, first: 1, last: SEQ_MAX };
-            self.count(replica.take(&asked_for(&page, &[own])?, true)?);
+            let page = self.page(&page, &[own])?;
+            self.count(replica.take(&page, true)?);
         }
         self.digest = digest;
         let knowledge = replica.store().read()?.head()?.knowledge.clone();
@@ -389,7 +416,7 @@ impl<X: Exchange> Talk<'_, X> {
             };
             let answer = Tell::decode(&answer)?;
             let Tell::Page { page } = answer else { return Err(unexpected("pull", &answer)) };
-            let page = asked_for(&page, &want)?;
+            let page = self.link.page(&page, &want)?;
             let (rows, after) = (page.len(), page.after(&known));
             let replica = Arc::clone(self.replica);
             let take = move || replica.take(&page, true);
@@ -449,6 +476,17 @@ impl<X: Exchange> Talk<'_, X> {
         self.push_pages(want).await
     }
 
+    /// Sends a page; once more without a dictionary if the peer does not have it any more.
+    async fn send(&mut self, page: &Page) -> Result<Tell, SyncError> {
+        let packed = page.encode_with(self.link.agreed.dictionary());
+        let answer = self.ask(Question::Push { page: packed }).await?;
+        if !matches!(answer, Tell::NoDictionary) {
+            return Ok(answer);
+        }
+        self.link.agreed.lost();
+        self.ask(Question::Push { page: page.encode() }).await
+    }
+
     /// Pushes `want` page by page, and keeps what the peer says that it holds.
     async fn push_pages(&mut self, mut want: Vec<Span>) -> Result<(), SyncError> {
         let mut whole = false;
@@ -459,7 +497,7 @@ impl<X: Exchange> Talk<'_, X> {
                 break;
             }
             let rows = page.len() as u64;
-            let answer = self.ask(Question::Push { page: page.encode() }).await?;
+            let answer = self.send(&page).await?;
             let Tell::Took { known: after, whole: again } = answer else {
                 return Err(unexpected("push", &answer));
             };
@@ -493,7 +531,7 @@ pub(super) async fn reconcile(
 ) -> Result<(Vec<frame::Name>, Vec<frame::Name>), SyncError> {
     let (mut asking, mut message) = Asking::begin(items)?;
     loop {
-        let ask = Ask { link, question: Question::Reconcile { message } };
+        let ask = Ask { link, question: Question::Reconcile { message }, dictionary: None };
         let answer = Tell::decode(&peer.exchange(ask.encode()).await?)?;
         let Tell::Reconciled { message: step } = answer else {
             return Err(unexpected("reconcile", &answer));
@@ -512,21 +550,11 @@ pub(super) async fn fetch<'n>(
     names: &'n [frame::Name],
 ) -> Result<(Vec<Told>, &'n [frame::Name]), SyncError> {
     let asked = names.get(..names.len().min(SYNC_NAMES_MAX)).unwrap_or_default().to_vec();
-    let ask = Ask { link, question: Question::Fetch { names: asked } };
+    let ask = Ask { link, question: Question::Fetch { names: asked }, dictionary: None };
     let answer = Tell::decode(&peer.exchange(ask.encode()).await?)?;
     let Tell::Bundle { bundle, names: looked_at } = answer else { return Err(unexpected("fetch", &answer)) };
     let looked_at = usize::try_from(looked_at).unwrap_or(usize::MAX).max(1);
     Ok((frame::decode_bundle(&bundle)?, names.get(looked_at..).unwrap_or_default()))
-}
-
-/// The page in these bytes, if it holds nothing but dots of these spans.
-fn asked_for(page: &[u8], spans: &[Span]) -> Result<Page, SyncError> {
-    let page = Page::decode(page)?;
-    if page.is_of(spans) {
-        Ok(page)
-    } else {
-        Err(SyncError::Frame(FrameError::Form("the page holds dots that were not asked for")))
-    }
 }
 
 pub(super) fn unexpected(asked: &'static str, answer: &Tell) -> SyncError {

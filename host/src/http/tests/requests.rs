@@ -22,6 +22,9 @@ async fn routes_and_methods() {
         ("GET /tally", "404 unknown_root"),
         ("GET /_/peers", "200"),
         ("GET /_/peer", "404 unknown_route"),
+        ("GET /_/verify/tally", "200"),
+        ("GET /_/verify/tally?x=1", "400 bad_parameter"),
+        ("POST /_/verify/tally", "415 unsupported_media_type"),
         ("GET /_/sync/tally", "405 method_not_allowed"),
         ("GET /tally%2fe", "400 bad_name"),
         ("GET /..%2f..%2fetc", "400 bad_name"),
@@ -43,8 +46,13 @@ async fn routes_and_methods() {
     for (line, expected) in table {
         assert_eq!(outcome(&bench.line(line, "").await), expected, "{line:?}");
     }
-    let inward =
-        [r#"feed tally ["a", "b"]"#, r#"view tally total ["P1"]"#, "reload tally true", "reload tally false"];
+    let inward = [
+        r#"feed tally ["a", "b"]"#,
+        r#"view tally total ["P1"]"#,
+        "reload tally true",
+        "reload tally false",
+        "verify tally None",
+    ];
     assert_eq!(bench.fake.calls(), inward);
 }
 

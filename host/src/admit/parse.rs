@@ -299,12 +299,19 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Draft {
-        json(&Bytes::copy_from_slice(text.as_bytes()), 10).expect("JSON").pop().expect("one event").expect("a good event")
+        json(&Bytes::copy_from_slice(text.as_bytes()), 10)
+            .expect("JSON")
+            .pop()
+            .expect("one event")
+            .expect("a good event")
     }
 
     fn fault(text: &str) -> (Code, String) {
-        let bad =
-            json(&Bytes::copy_from_slice(text.as_bytes()), 10).expect("JSON").pop().expect("one event").expect_err("a bad event");
+        let bad = json(&Bytes::copy_from_slice(text.as_bytes()), 10)
+            .expect("JSON")
+            .pop()
+            .expect("one event")
+            .expect_err("a bad event");
         (bad.code, bad.pointer)
     }
 
@@ -346,6 +353,9 @@ mod tests {
         assert_eq!(drafts[3].as_ref().expect_err("no UTF-8").pointer, "/4");
         assert_eq!(drafts[1].as_ref().expect_err("half a line").pointer, "/2");
         assert!(drafts[0].is_ok() && drafts[2].is_ok());
-        assert_eq!(ndjson(&Bytes::from_static(b"1\n2\n3"), 2).expect_err("too many").code, Code::TooManyEvents);
+        assert_eq!(
+            ndjson(&Bytes::from_static(b"1\n2\n3"), 2).expect_err("too many").code,
+            Code::TooManyEvents
+        );
     }
 }

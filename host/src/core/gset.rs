@@ -14,9 +14,7 @@
 use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
 use super::knowledge::Sum;
 use super::rule::{self, Rule};
-use super::tables::{
-    ArrivalRow, DotRow, NewEvent, Result, Run, StoredEvent, TableError, Tables, TablesMut,
-};
+use super::tables::{ArrivalRow, DotRow, NewEvent, Result, Run, StoredEvent, TableError, Tables, TablesMut};
 use std::collections::BTreeSet;
 
 /// What the tables say to an event that a client wants to write.
@@ -190,11 +188,7 @@ pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wal
 
 /// Takes in as many rows from the front as are plainly new: whole, the next dots of one Origin, under keys that are
 /// free. How many those are; [`merge_ready`] tells what is with the one behind them.
-pub fn merge_new(
-    tables: &mut (impl TablesMut + ?Sized),
-    rows: &[Ready<'_>],
-    wall_ms: u64,
-) -> Result<usize> {
+pub fn merge_new(tables: &mut (impl TablesMut + ?Sized), rows: &[Ready<'_>], wall_ms: u64) -> Result<usize> {
     let Some(first) = rows.first().map(|row| row.incoming.dot) else { return Ok(0) };
     if first.seq.0 != tables.head()?.knowledge.get(first.origin).0 + 1 {
         return Ok(0);

@@ -10,6 +10,7 @@
 use super::error::{ExchangeError, FrameError, SyncError};
 use super::frame::{self, Ask, Question, Tell, Told};
 use super::page::{Page, Wanted};
+use super::ready::ReadyPage;
 use super::reconcile::{Asking, Items};
 use super::replica::{Replica, Taken};
 use super::state::{Digest, Span, State, lacking};
@@ -28,15 +29,16 @@ pub trait Exchange {
     /// Sends a question's frame and returns the answer's.
     fn exchange(&mut self, ask: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, ExchangeError>>;
 
-    /// Sends a question's frame and does some work while the answer is on its way.
-    fn alongside<T: Send + 'static>(
+    /// Sends a question's frame and reads the answer, and does some work at the same time.
+    fn alongside<A: Send + 'static, T: Send + 'static>(
         &mut self,
         ask: Vec<u8>,
+        read: impl FnOnce(Vec<u8>) -> A + Send + 'static,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = (Result<Vec<u8>, ExchangeError>, T)> {
+    ) -> impl Future<Output = (Result<A, ExchangeError>, T)> {
         async {
             let done = work();
-            (self.exchange(ask).await, done)
+            (self.exchange(ask).await.map(read), done)
         }
     }
 
@@ -147,7 +149,7 @@ impl Link {
         let Tell::News { digest, last, page } = answer else { return Err(unexpected("watch", &answer)) };
         if let Some(page) = page {
             let own = Span { origin: self.current.0, first: 1, last: SEQ_MAX };
-            self.count(replica.take(&asked_for(&page, &[own])?, true)?);
+            self.count(replica.take(&asked_for(&page, &[own])?.into(), true)?);
         }
         self.digest = digest;
         let knowledge = replica.store().read()?.head()?.knowledge.clone();
@@ -373,30 +375,28 @@ impl<X: Exchange> Talk<'_, X> {
         reconcile(&items, self.peer, self.link.number).await
     }
 
-    /// Asks for the next page while the one before is being taken in, as if all of that could be taken. If it could
-    /// not, the rows asked for too early do not follow on what is here, and are dropped.
+    /// Asks for the next page, and reads it, while the one before is being taken in, as if all of that could be
+    /// taken. If it could not, the rows asked for too early do not follow on what is here, and are dropped.
     async fn pull(&mut self, theirs: &State) -> Result<(), SyncError> {
         let (held, mut whole, mut early) = (theirs.knowledge(), false, None);
         loop {
             let known = self.replica.store().read()?.head()?.knowledge.clone();
             let is_early = early.is_some();
-            let (answer, want) = match early.take() {
-                Some(early) => early,
+            let page = match early.take() {
+                Some(early) => early?,
                 None => match self.next_page(&known, &held, whole) {
-                    Some((ask, want)) => (self.peer.exchange(ask).await?, want),
+                    Some((ask, want)) => pulled(&self.peer.exchange(ask).await?, &want)?,
                     None => return Ok(()),
                 },
             };
-            let answer = Tell::decode(&answer)?;
-            let Tell::Page { page } = answer else { return Err(unexpected("pull", &answer)) };
-            let page = asked_for(&page, &want)?;
-            let (rows, after) = (page.len(), page.after(&known));
+            let (rows, after) = (page.page().len(), page.page().after(&known));
             let replica = Arc::clone(self.replica);
             let take = move || replica.take(&page, true);
             let taken = match self.next_page(&after, &held, false) {
                 Some((ask, want)) => {
-                    let (answer, taken) = self.peer.alongside(ask, take).await;
-                    early = Some((answer?, want));
+                    let read = move |answer: Vec<u8>| pulled(&answer, &want);
+                    let (answer, taken) = self.peer.alongside(ask, read, take).await;
+                    early = Some(answer?);
                     taken?
                 }
                 None => take()?,
@@ -517,6 +517,13 @@ pub(super) async fn fetch<'n>(
     let Tell::Bundle { bundle, names: looked_at } = answer else { return Err(unexpected("fetch", &answer)) };
     let looked_at = usize::try_from(looked_at).unwrap_or(usize::MAX).max(1);
     Ok((frame::decode_bundle(&bundle)?, names.get(looked_at..).unwrap_or_default()))
+}
+
+/// The page that answers a pull of these spans.
+fn pulled(answer: &[u8], spans: &[Span]) -> Result<ReadyPage, SyncError> {
+    let answer = Tell::decode(answer)?;
+    let Tell::Page { page } = answer else { return Err(unexpected("pull", &answer)) };
+    Ok(asked_for(&page, spans)?.into())
 }
 
 /// The page in these bytes, if it holds nothing but dots of these spans.

@@ -85,6 +85,9 @@ fn peers(server: &Server) -> Value {
 fn first_sync(n: u64) {
     let depot = Server::start(&[]).expect("a server");
     let ingest = per_second(n, post(&depot, 0, n));
+    // Or the views of the one would be brought up to date beside the sync.
+    let caught_up = depot.get("/epcis/last_seen?limit=1").expect("an answer");
+    assert_eq!(caught_up.status, 200, "{}", caught_up.text());
     let address = format!("http://{}", depot.address());
     let started = Instant::now();
     let truck = Server::start(&["--peer", &address]).expect("a server");

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout};
 
 /// How long a connection may take to stand.
@@ -186,23 +186,32 @@ impl<C: Connect> Exchange for Client<C> {
         self.ask(Method::POST, path, ask.into()).await.map(Vec::from)
     }
 
-    async fn alongside<T: Send + 'static>(
+    async fn alongside<A: Send + 'static, T: Send + 'static>(
         &mut self,
         ask: Vec<u8>,
+        read: impl FnOnce(Vec<u8>) -> A + Send + 'static,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> (Result<Vec<u8>, ExchangeError>, T) {
+    ) -> (Result<A, ExchangeError>, T) {
         let working = tokio::task::spawn_blocking(work);
-        let answer = self.exchange(ask).await;
-        match working.await {
-            Ok(done) => (answer, done),
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        }
+        let answer = match self.exchange(ask).await {
+            Ok(answer) => Ok(done(tokio::task::spawn_blocking(move || read(answer))).await),
+            Err(error) => Err(error),
+        };
+        (answer, done(working).await)
     }
 
     fn progressed(&mut self, moved: Moved, to_pull: u64, to_push: u64) {
         if let Some(progress) = &mut self.progress {
             progress(moved, to_pull, to_push);
         }
+    }
+}
+
+/// What `working` comes to; a panic goes on here.
+async fn done<T>(working: JoinHandle<T>) -> T {
+    match working.await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }
 

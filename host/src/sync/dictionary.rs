@@ -163,8 +163,8 @@ pub(super) struct Agreed {
 
 impl Agreed {
     /// The dictionary to pack and unpack with, if there is one.
-    pub(super) fn dictionary(&self) -> Option<&Dictionary> {
-        self.kept.as_deref().filter(|_| self.is_present)
+    pub(super) fn dictionary(&self) -> Option<Arc<Dictionary>> {
+        self.kept.clone().filter(|_| self.is_present)
     }
 
     /// The name of the one that is here, whether the peer still has it or not.

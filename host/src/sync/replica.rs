@@ -9,11 +9,12 @@ use super::error::SyncError;
 use super::frame::{self, Ask, Question, Tell, Told};
 use super::pack;
 use super::page::{Page, Wanted};
+use super::ready::ReadyPage;
 use super::reconcile::Items;
 use super::state::{Digest, Span, State, lacking};
 use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, Seq, ValidTime, ValueHash};
-use crate::core::gset::{self, Candidate, Incoming, Merged};
+use crate::core::gset::{self, Candidate, Incoming, Merged, Ready};
 use crate::core::knowledge::Knowledge;
 use crate::core::limits::{
     DICTIONARY_ARRIVALS_MIN, FUTURE_MS_MAX, ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_NAMES_MAX, SYNC_PAGE_BYTES,
@@ -226,7 +227,7 @@ impl Replica {
             },
             None => None,
         };
-        let taken = self.take(&Page::decode_with(page, dictionary.as_deref())?, false)?;
+        let taken = self.take(&Page::decode_with(page, dictionary.as_deref())?.into(), false)?;
         let head = self.store.read()?.head()?;
         lock(&self.asked).settle(&head.knowledge);
         Ok(Tell::Took { known: frame::lasts(&head.knowledge), whole: taken.whole })
@@ -317,30 +318,29 @@ impl Replica {
     /// Takes a page in, in one transaction, up to the first row that cannot be taken. `pulled`: we asked a configured
     /// peer for it. A dot of our own Origin in it that we do not hold means that our tables were rolled back; the next
     /// admission then begins a new Origin.
-    pub(super) fn take(&self, page: &Page, pulled: bool) -> Result<Taken, SyncError> {
-        let (now_ms, mut taken, mut refused) = (self.now_ms(), Taken::default(), None);
+    pub(super) fn take(&self, page: &ReadyPage, pulled: bool) -> Result<Taken, SyncError> {
+        let (now_ms, rows) = (self.now_ms(), page.rows());
+        let (mut taken, mut refused) = (Taken::default(), None);
         self.store.commit(&mut |tables| {
             (taken, refused) = (Taken::default(), None);
-            for incoming in page.rows() {
-                if is_one_too_many(tables, incoming.dot.origin)? {
-                    refused = Some(incoming.dot.origin);
+            let mut left = rows.as_slice();
+            while let Some(row) = left.first() {
+                let origin = row.incoming.dot.origin;
+                if is_one_too_many(tables, origin)? {
+                    refused = Some(origin);
                     break;
                 }
-                let is_ours = pulled && incoming.dot.origin == tables.head()?.origin;
-                let merged = gset::merge(tables, incoming, now_ms)?;
-                if !taken.count(merged, incoming) {
-                    break;
-                }
-                taken.future +=
-                    u64::from(matches!(merged, Merged::New | Merged::Loser) && is_ahead(incoming, now_ms));
-                let is_new = !matches!(merged, Merged::Known);
+                let is_ours = pulled && origin == tables.head()?.origin;
+                let before = taken.dots;
+                left = take_some(tables, left, now_ms, &mut taken)?;
+                let is_new = taken.dots > before;
                 if is_ours && is_new && tables.head()?.next_origin.is_none() && rule::holds(Rule::Minting) {
                     tables.put_next_origin((self.mint)())?;
                 }
             }
             Ok(())
         })?;
-        self.observe(page.clock);
+        self.observe(page.page().clock);
         metrics::counter!("laterbase_sync_events_taken_total").increment(taken.events);
         metrics::counter!("laterbase_sync_events_repeated_total").increment(taken.repeated);
         metrics::counter!("laterbase_sync_events_future_total").increment(taken.future);
@@ -443,12 +443,13 @@ impl Replica {
 
 impl Taken {
     /// Counts a row; false if the page ends here.
-    fn count(&mut self, merged: Merged, incoming: Incoming<'_>) -> bool {
+    fn count(&mut self, merged: Merged, incoming: Incoming<'_>, now_ms: u64) -> bool {
         let is_whole = matches!(incoming.body, gset::Body::Whole(_));
         match merged {
             Merged::New | Merged::Loser => {
                 self.events += 1;
                 self.dots += 1;
+                self.future += u64::from(is_ahead(incoming, now_ms));
             }
             Merged::Alias => {
                 self.dots += 1;
@@ -460,6 +461,26 @@ impl Taken {
         }
         !matches!(merged, Merged::NeedsWhole | Merged::Gap)
     }
+}
+
+/// Takes the next rows in: all that are plainly new, or else one. The rest of them; nothing if the page ends here.
+fn take_some<'r, 'p>(
+    tables: &mut dyn TablesMut,
+    rows: &'r [Ready<'p>],
+    now_ms: u64,
+    taken: &mut Taken,
+) -> TableResult<&'r [Ready<'p>]> {
+    let new = gset::merge_new(tables, rows, now_ms)?;
+    let (new, rest) = rows.split_at(new);
+    for row in new {
+        taken.count(Merged::New, row.incoming, now_ms);
+    }
+    if !new.is_empty() {
+        return Ok(rest);
+    }
+    let Some((row, rest)) = rows.split_first() else { return Ok(&[]) };
+    let merged = gset::merge_ready(tables, *row, now_ms)?;
+    Ok(if taken.count(merged, row.incoming, now_ms) { rest } else { &[] })
 }
 
 /// Whether an event is so far ahead that admission, by default, would refuse it. A merge takes it, or replicas would

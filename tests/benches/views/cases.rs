@@ -3,7 +3,7 @@
 use super::made_up::MadeUp;
 use super::plugin;
 use laterbase::core::event::EventKey;
-use laterbase::plugin::{Options, Registry, RootCatalog, Services, delta_ref};
+use laterbase::plugin::{NoEvents, Options, Registry, RootCatalog, Services, delta_ref};
 use laterbase::store::Store;
 use laterbase::views::{Bounds, Computes, Known, Views};
 use std::collections::BTreeMap;
@@ -32,6 +32,7 @@ impl Rooted {
         let options = Options {
             stage: folder.path().join("stage"),
             probe: None,
+            events: Arc::new(NoEvents),
             configurations: BTreeMap::new(),
             program: [0; 32],
             generations_warn: 64,

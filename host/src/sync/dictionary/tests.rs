@@ -163,16 +163,16 @@ fn a_peer_is_asked_seldom() {
     assert!(!agreed.is_due(119, 100), "the peer may be a little behind");
     assert!(agreed.is_due(125, 100) && !agreed.is_due(400, 100) && agreed.is_due(500, 100));
     agreed.take(Some(dictionary.name()), &dictionary.encode()).expect("good");
-    assert_eq!(agreed.dictionary(), Some(&dictionary));
+    assert_eq!(agreed.dictionary().as_deref(), Some(&dictionary));
     agreed.connected();
     assert_eq!(
-        (agreed.dictionary(), agreed.held()),
+        (agreed.dictionary().as_deref(), agreed.held()),
         (None, Some(dictionary.name())),
         "it has to be named again"
     );
     assert!(agreed.is_due(500, 100));
     agreed.take(Some(dictionary.name()), &[]).expect("it is held");
-    assert_eq!(agreed.dictionary(), Some(&dictionary));
+    assert_eq!(agreed.dictionary().as_deref(), Some(&dictionary));
     for times in 0..9 {
         agreed.lost();
         assert_eq!(agreed.dictionary(), None);

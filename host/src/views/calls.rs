@@ -90,12 +90,12 @@ impl<'r> Calls<'r> {
             let from = rest.iter().position(|delta| Some(delta.key) == culprit).unwrap_or(0);
             let (good, bad) = rest.split_at(from);
             if !good.is_empty() {
-                state = Some(self.folded(state, good)?.map_err(|failure| self.failed(failure))?);
+                state = Some(self.folded(state.as_deref(), good)?.map_err(|failure| self.failed(failure))?);
             }
             let event = bad.first().map(|delta| delta.key);
             let others = bad.iter().position(|delta| Some(delta.key) != event).unwrap_or(bad.len());
             let (own, others) = bad.split_at(others);
-            let alone = if culprit.is_some() { Err(failure) } else { self.folded(state.clone(), own)? };
+            let alone = if culprit.is_some() { Err(failure) } else { self.folded(state.as_deref(), own)? };
             match alone {
                 Ok(folded) => state = Some(folded),
                 Err(failure) => self.set_aside(own, failure),
@@ -107,8 +107,12 @@ impl<'r> Calls<'r> {
         Ok(state)
     }
 
-    fn folded(&self, state: State, run: &[DeltaRef<'_>]) -> Result<Result<Vec<u8>, Failure>, ViewError> {
-        match self.plugins.fold(self.view.position, state.as_deref(), run) {
+    fn folded(
+        &self,
+        state: Option<&[u8]>,
+        run: &[DeltaRef<'_>],
+    ) -> Result<Result<Vec<u8>, Failure>, ViewError> {
+        match self.plugins.fold(self.view.position, state, run) {
             Ok(folded) => self.bounded(folded).map(Ok),
             Err(FoldFailure { failure, .. }) => Ok(Err(failure)),
         }

@@ -120,14 +120,12 @@ impl Flush {
         let mut numbered = Vec::new();
         for at in self.unnumbered.iter().rev().take(PIECE_ROWS) {
             let (aggregate, _) = self.aggregate(*at);
-            let id = match super::slot::number_of(&*rows, &self.keyspace, aggregate)? {
-                Some(id) => id,
-                None => {
-                    position.numbers += 1;
-                    rows.put(table, aggregate, &position.numbers.to_be_bytes())?;
-                    position.numbers
-                }
-            };
+            let known = super::slot::number_of(&*rows, &self.keyspace, aggregate)?;
+            let id = known.unwrap_or(position.numbers + 1);
+            if known.is_none() {
+                position.numbers = id;
+                rows.put(table, aggregate, &id.to_be_bytes())?;
+            }
             numbered.push((id, *at));
         }
         Ok(numbered)

@@ -47,7 +47,7 @@ pub(super) fn settle(
     let Batch { start, end, check, arrived, calls } = batch;
     let mut step =
         Step { events, build, slots: &mut slots, arrived, start, settling: Vec::new(), scanned: None };
-    step.settle_all(calls)?;
+    step.settle_all(&calls)?;
     for slot in slots {
         slot.tail.active.end = Cursor { arrival: end, check };
     }
@@ -71,7 +71,7 @@ pub(super) fn retry(
     let mut step =
         Step { events, build, slots: &mut slots, arrived, start, settling: Vec::new(), scanned: None };
     let calls = step.read(keys.iter().copied())?;
-    step.settle_all(calls)
+    step.settle_all(&calls)
 }
 
 /// One step under way.
@@ -90,8 +90,8 @@ struct Step<'s, 'b> {
 }
 
 impl Step<'_, '_> {
-    fn settle_all(&mut self, calls: Vec<Call>) -> Result<()> {
-        let voided = self.settle(&calls)?;
+    fn settle_all(&mut self, calls: &[Call]) -> Result<()> {
+        let voided = self.settle(calls)?;
         if !voided.is_empty() {
             // What those void in their turn is settled with their own arrivals.
             let calls = self.read(voided)?;

@@ -61,7 +61,7 @@ pub(super) fn spans(
         for (since, until) in without(winner.period, voided(winner)) {
             match spans.last_mut() {
                 Some(before) if before.until == Some(since) && before.deltas == deltas => {
-                    before.until = until
+                    before.until = until;
                 }
                 _ => spans.push(Span { since, until, deltas: deltas.clone() }),
             }

@@ -7,7 +7,7 @@
 //!                                                                       `----> Snapshots to keep
 //! ```
 //! A late event or a retraction changes one entry of each aggregate that it belongs to; the next read folds the leaf
-//! that holds it and combines what is kept of the rest ([`tree`] for states that merge, [`ordered`] for those that only
+//! that holds it and combines what is kept of the rest (`tree` for states that merge, `ordered` for those that only
 //! fold). All rows are derived: the folder may be deleted at any time. Their tables are named by the revision of what
 //! computed them, so plugins that are replaced and those that replace them work side by side.
 //!
@@ -401,6 +401,12 @@ impl Views {
         let (reply, replies) = channel();
         self.order(Order::Settle(reply))?;
         replies.recv().map_err(|_| ViewError::Closing)?.map_err(ViewError::Indexing)
+    }
+
+    /// Waits until what goes on in the background is done.
+    #[cfg(test)]
+    fn finish_repairs(&self) {
+        self.repairs.finish();
     }
 
     /// The derived environment.

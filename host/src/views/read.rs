@@ -16,7 +16,7 @@ use super::layout::{self, Failed};
 use super::ordered::Ordered;
 use super::rows::{Rows, Table, keys_under};
 use super::slot::number_of;
-use super::states::{self, Fault, Head, Keep, Row};
+use super::states::{self, Fault, Head, Keep, Only, Row};
 use super::tail::Tail;
 use super::tree::{Tree, fold_entries};
 use crate::core::event::EventKey;
@@ -166,8 +166,8 @@ impl<'r> Reading<'r> {
         if self.view.info.algebra != AlgebraKind::Associative && top.child.version <= self.moment.cursor {
             let index = Table::Index(self.view.keyspace.tables);
             let bare = Aggregate::open(self.moment.rows, index, opened.id, Vec::new(), NOW)?;
-            let base = self.merging(&bare, calls)?;
-            if let Some(computed) = self.add_tail(opened, &bare, base, calls)? {
+            let indexed = self.merging(&bare, calls)?;
+            if let Some(computed) = self.add_tail(opened, &bare, indexed, calls)? {
                 return Ok(computed);
             }
         }
@@ -179,10 +179,10 @@ impl<'r> Reading<'r> {
         &self,
         opened: &Aggregate<'r>,
         bare: &Aggregate<'r>,
-        base: Computed,
+        indexed: Computed,
         calls: &mut Calls<'r>,
     ) -> Result<Option<Computed>, ViewError> {
-        let Computed { mut state, mut measure, .. } = base;
+        let Computed { mut state, mut measure, .. } = indexed;
         let (mut plus, mut minus) = (Run::default(), Run::default());
         for pending in &opened.tail {
             let old = if pending.fresh { None } else { bare.stored(pending.event)? };
@@ -213,7 +213,7 @@ impl<'r> Reading<'r> {
         let mut tree = Tree::new(opened, self.moment.rows, Table::States(self.view.states), calls);
         let state = tree.state(&self.range)?;
         let kept = tree.kept;
-        self.keep_rows(opened, kept, None);
+        self.keep_rows(opened, kept, Only::Always);
         Ok(Computed { state, measure: opened.measure(&self.range)?, stale: None })
     }
 
@@ -244,7 +244,12 @@ impl<'r> Reading<'r> {
         self.wants_flush |= !opened.tail.is_empty() && calls.folded - folded > TAIL_ENTRIES_MAX as u64;
         let computed = Computed { state: found.state, measure: opened.measure(&self.range)?, stale: None };
         if is_plain {
-            self.keep_head(opened, top.child.version, &computed, Some((before, found.checkpoints)))?;
+            self.keep_head(
+                opened,
+                top.child.version,
+                &computed,
+                Some((Only::InsteadOf(before), found.checkpoints)),
+            )?;
         }
         Ok(computed)
     }
@@ -262,25 +267,25 @@ impl<'r> Reading<'r> {
         opened: &Aggregate<'_>,
         version: u64,
         computed: &Computed,
-        ordered: Option<(Option<u64>, Vec<Row>)>,
+        ordered: Option<(Only, Vec<Row>)>,
     ) -> Result<(), ViewError> {
         let (Some(state), Some(last)) = (computed.state.clone(), computed.measure.last) else {
             return Ok(());
         };
-        let (instead_of, mut rows) = match ordered {
-            Some((before, rows)) => (Some(before), rows),
-            None => (None, Vec::new()),
+        let (only, mut rows) = match ordered {
+            Some((only, rows)) => (only, rows),
+            None => (Only::Always, Vec::new()),
         };
         let head = Head { version, events: computed.measure.events, last, state };
         rows.push(head.row(opened.number()?));
-        self.keep_rows(opened, rows, instead_of);
+        self.keep_rows(opened, rows, only);
         Ok(())
     }
 
-    fn keep_rows(&mut self, opened: &Aggregate<'_>, rows: Vec<Row>, instead_of: Option<Option<u64>>) {
+    fn keep_rows(&mut self, opened: &Aggregate<'_>, rows: Vec<Row>, only: Only) {
         if let (Some(id), false) = (opened.id, rows.is_empty()) {
             let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
-            self.keep.push(Keep { keyspace, view, id, instead_of, rows, faults: Vec::new() });
+            self.keep.push(Keep { keyspace, view, id, only, rows, faults: Vec::new() });
         }
     }
 
@@ -306,7 +311,7 @@ impl<'r> Reading<'r> {
         if let (Some(id), false) = (opened.id, new.is_empty()) {
             let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
             let faults = new.clone();
-            self.keep.push(Keep { keyspace, view, id, instead_of: None, rows: Vec::new(), faults });
+            self.keep.push(Keep { keyspace, view, id, only: Only::Always, rows: Vec::new(), faults });
         }
         let all = faults.into_iter().chain(new);
         let by_event: BTreeMap<EventKey, String> =

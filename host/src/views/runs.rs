@@ -116,14 +116,14 @@ impl Run {
         let mut merged = Self { bytes, places: Vec::with_capacity(older.len() + newer.len()) };
         let (mut old, mut new) = (older.from(&[]).peekable(), newer.from(&[]).peekable());
         loop {
-            let order = match (old.peek(), new.peek()) {
+            let least = match (old.peek(), new.peek()) {
                 (None, None) => return merged,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(one), Some(other)) => one.key.cmp(other.key),
             };
-            let before = if order == Ordering::Greater { None } else { old.next() };
-            let row = if order == Ordering::Less { before } else { new.next() };
+            let before = if least == Ordering::Greater { None } else { old.next() };
+            let row = if least == Ordering::Less { before } else { new.next() };
             if let Some(row) = row {
                 merged.push_row(row, before.map_or(row.fresh, |before| before.fresh));
             }
@@ -173,10 +173,10 @@ impl Runs {
 
     /// The newest row with this key.
     pub(super) fn get(&self, key: &[u8]) -> Option<Row<'_>> {
-        let mut rows =
-            self.0.iter().rev().filter_map(|run| run.from(key).next().filter(|row| row.key == key));
-        let newest = rows.next()?;
-        Some(Row { fresh: rows.last().map_or(newest.fresh, |oldest| oldest.fresh), ..newest })
+        let row = |run| Run::from(run, key).next().filter(|row| row.key == key);
+        let mut rows = self.0.iter().map(|run| &**run).filter_map(row);
+        let oldest = rows.next()?;
+        Some(Row { fresh: oldest.fresh, ..rows.next_back().unwrap_or(oldest) })
     }
 
     /// The first key at or behind `from`.

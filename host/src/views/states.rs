@@ -78,6 +78,15 @@ pub(super) fn checkpoint_key(id: Id, event: EventKey) -> Vec<u8> {
     layout::joined(&id.to_be_bytes(), event)
 }
 
+/// When Snapshots may be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Only {
+    /// Their versions say whether they hold.
+    Always,
+    /// If the head still has this version, or there is still none.
+    InsteadOf(Option<u64>),
+}
+
 /// What a read would like to have kept of one aggregate.
 #[derive(Debug)]
 pub(super) struct Keep {
@@ -87,8 +96,8 @@ pub(super) struct Keep {
     pub(super) view: Revision,
     /// The aggregate.
     pub(super) id: Id,
-    /// Only if the head has this version, or there is none; none: in any case.
-    pub(super) instead_of: Option<Option<u64>>,
+    /// When it may be stored.
+    pub(super) only: Only,
     /// Snapshots.
     pub(super) rows: Vec<Row>,
     /// Events that could not be folded.
@@ -111,7 +120,7 @@ impl Keep {
     pub(super) fn store(&self, rows: &mut dyn RowsMut) -> Result<()> {
         let (states, faults) = (Table::States(self.view), Table::Faults(self.view));
         let head = Head::read(&*rows, states, self.id)?.map(|head| head.version);
-        if self.instead_of.is_some_and(|expected| expected != head) {
+        if matches!(self.only, Only::InsteadOf(before) if before != head) {
             return Ok(());
         }
         rows.put(Table::Meta, &layout::states_row(self.keyspace, self.view), &[])?;

@@ -7,6 +7,7 @@ use crate::store::{LmdbStore, MemoryStore};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -158,7 +159,7 @@ fn merge_page(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> R
         answers.push_str(&"New ".repeat(new));
         if new == 0 {
             let merged = gset::merge_ready(tables, *row, wall_ms)?;
-            answers.push_str(&format!("{merged:?} "));
+            let _infallible = write!(answers, "{merged:?} ");
             if matches!(merged, Merged::Gap | Merged::NeedsWhole) {
                 break;
             }
@@ -173,7 +174,7 @@ fn merge_rows(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> R
     let mut answers = String::new();
     for row in rows {
         let merged = gset::merge(tables, row.incoming, wall_ms)?;
-        answers.push_str(&format!("{merged:?} "));
+        let _infallible = write!(answers, "{merged:?} ");
         if matches!(merged, Merged::Gap | Merged::NeedsWhole) {
             break;
         }

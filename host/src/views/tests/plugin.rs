@@ -56,7 +56,7 @@ fn refused(message: &str) -> Failure {
 
 impl Plugin {
     /// What a run of deltas folds to, from the identity; every View as a plain function.
-    pub(super) fn folded(self, view: usize, run: &[(EventKey, u8)]) -> Vec<u8> {
+    pub(super) fn folded(view: usize, run: &[(EventKey, u8)]) -> Vec<u8> {
         let mut state = identity(view);
         for (event, value) in run {
             step(view, &mut state, *event, *value);

@@ -1,5 +1,6 @@
 //! `laterbase verify --peer` between real servers: what it names, puts back, and costs.
 
+use super::verify::damage;
 use laterbase::store::environment::{ALL_KEYS, Environment, Kind, Rows};
 use laterbase_tests::Server;
 use std::path::Path;
@@ -105,6 +106,41 @@ fn what_is_gone_is_named_and_put_back() {
     assert!(text.ends_with("tally: 3,000 events, 1 origin: whole\n"), "{text}");
 
     truck.restart().expect("a server");
+    until(&truck, 3005);
+    assert_eq!(feed(&truck), feed(&depot));
+}
+
+// Goal: a running server is compared and mended as a stopped one is, and goes on meanwhile. Method: letters of ten
+// events are turned over in its file, as a bad medium would.
+#[test]
+fn a_running_server_is_mended() {
+    let depot = Server::start(&[]).expect("a server");
+    post(&depot, 0..3000);
+    let peer = format!("http://{}", depot.address());
+    let truck = Server::start(&["--peer", &peer]).expect("a server");
+    until(&truck, 3000);
+    let url = format!("http://{}", truck.address());
+    let verify = || {
+        let mut command = Command::new(laterbase_tests::built());
+        let output = command.args(["verify", "--server", &url, "--peer", &peer]).output().expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).expect("UTF-8"))
+    };
+    let (code, text) = verify();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with(&format!("tally: equal to {peer}; ")) && bytes(&text) < 1000, "{text}");
+    assert!(text.ends_with("tally: 3,000 events, 1 origin: whole\n"), "{text}");
+
+    let gone: Vec<String> = (100..110).map(|n| format!(r#""n":{n}}}"#)).collect();
+    damage(&truck, &gone.iter().map(String::as_bytes).collect::<Vec<_>>());
+    assert_eq!(truck.get("/tally/e?limit=10000").expect("an answer").status, 500, "it is noticed");
+    let (code, text) = verify();
+    assert_eq!(code, Some(0), "{text}");
+    let begin = format!("tally: 10 events were gone and are put back from {peer}:\n");
+    assert!(text.starts_with(&begin), "{text}");
+    assert!(text.ends_with("tally: 3,000 events, 1 origin: whole\n"), "{text}");
+    assert_eq!(feed(&truck), feed(&depot));
+    post(&depot, 3000..3005);
     until(&truck, 3005);
     assert_eq!(feed(&truck), feed(&depot));
 }

@@ -6,7 +6,7 @@
 use checks::{at_once, replica};
 use laterbase::core::knowledge::vv_of;
 use laterbase::feed;
-use laterbase::sync::{Ask, Exchange, ExchangeError, Link, Outcome, Replica, round};
+use laterbase::sync::{Ask, Exchange, ExchangeError, Link, Outcome, PROTOCOL, Replica, round};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ const TARGETS: &[(&str, Check)] = &[
     ("vv", checks::vv),
     ("cursor", checks::cursor),
     ("negentropy", checks::negentropy),
+    ("dictionary", checks::dictionary),
 ];
 
 fn seeds() -> PathBuf {
@@ -150,8 +151,28 @@ fn generated() -> BTreeMap<String, Vec<u8>> {
     for (number, message) in reconciling.chain(reconciled).chain(many).enumerate() {
         put(format!("negentropy/{number}"), message);
     }
+    seeds.extend(generated_for_dictionaries(&script));
     seeds.extend(generated_for_feeds());
     seeds
+}
+
+/// A peer's dictionary and a page packed with it, none, and one of another name.
+fn generated_for_dictionaries(script: &dyn Fn(&[Vec<u8>]) -> Vec<u8>) -> BTreeMap<String, Vec<u8>> {
+    let peer = replica(2, 5200, "");
+    let ask = |frame: &[u8]| peer.answer(&Ask::decode(frame).expect("a frame")).expect("an answer");
+    let told = ask(&[PROTOCOL, 1, 9, 0]);
+    assert_eq!(told[..3], [PROTOCOL, 9, 1], "there is one");
+    let name = &told[3..7];
+    // What the peer admitted behind its seq 5197.
+    let watch = [&[PROTOCOL, 1, 5][..], &[0; 16], &[2; 8], &[0xcd, 0x28, 9], name].concat();
+    let news = ask(&watch);
+    let mut wrong = told.clone();
+    wrong[3] ^= 1;
+    BTreeMap::from([
+        ("dictionary/agreed".to_owned(), script(&[told, news.clone()])),
+        ("dictionary/none".to_owned(), script(&[vec![PROTOCOL, 9, 0, 0], news.clone()])),
+        ("dictionary/wrong".to_owned(), script(&[wrong, news])),
+    ])
 }
 
 fn generated_for_feeds() -> BTreeMap<String, Vec<u8>> {

@@ -41,6 +41,10 @@ pub fn listing(folder: &Path) -> Vec<(PathBuf, u64)> {
     while let Some(next) = folders.pop() {
         for file in std::fs::read_dir(&next).into_iter().flatten().flatten() {
             let path = file.path();
+            // What views are computed to may be written at any time.
+            if path.ends_with("derived") {
+                continue;
+            }
             if path.is_dir() {
                 folders.push(path.clone());
             }

@@ -26,17 +26,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "host",
         &["core", "problem", "wall", "store", "plugin", "admit", "sync", "views", "config", "root", "peers"],
     ),
+    ("verify", &["core", "problem", "store", "sync", "peers"]),
     ("http", &["core", "problem", "admit"]),
     ("metering", &[]),
     (
         "service",
         &[
-            "core", "problem", "plugin", "admit", "feed", "sync", "views", "root", "peers", "host", "http",
-            "metering",
+            "core", "problem", "plugin", "admit", "feed", "sync", "views", "root", "peers", "verify", "host",
+            "http", "metering",
         ],
     ),
     ("simulation", &["core", "problem", "wall", "store", "admit", "sync", "peers", "http", "service"]),
-    ("cli", &["core", "problem", "wall", "store", "sync", "plugin", "admit", "config", "peers", "host"]),
+    (
+        "cli",
+        &["core", "problem", "wall", "store", "sync", "plugin", "admit", "config", "peers", "verify", "host"],
+    ),
 ];
 
 /// What the unit tests of a module may use besides: the things that a test puts in the place of a host's.

@@ -23,7 +23,7 @@ use crate::wall::{SystemWall, Wall};
 use arc_swap::ArcSwap;
 use laterbase_plugin::StaticPlugin;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
@@ -37,7 +37,8 @@ pub struct Options {
     pub folders: Vec<PathBuf>,
     /// A folder whose libraries are loaded if they are plugins, and passed over if not.
     pub default_folder: Option<PathBuf>,
-    /// The program that tries a library in a process of its own before the host opens it; none: nothing is tried.
+    /// This program, for what is done in a process of its own: a library is tried there before the host opens it, and
+    /// rows are checked there. None: nothing is tried or checked.
     pub probe: Option<PathBuf>,
     /// What the configuration file says.
     pub config: Config,
@@ -125,6 +126,7 @@ pub struct Host {
     config: Config,
     peers: Vec<Peer>,
     standing: Peers,
+    probe: Option<PathBuf>,
     /// Counts up whenever a Root gets files.
     made: watch::Sender<u64>,
     _lock: DataLock,
@@ -166,6 +168,7 @@ impl Host {
             config: options.config.clone(),
             peers,
             standing: Peers::default(),
+            probe: options.probe.clone(),
             made: watch::Sender::new(0),
             _lock: lock,
             data: data.clone(),
@@ -243,6 +246,11 @@ impl Host {
     /// How it stands with them.
     pub fn standing(&self) -> &Peers {
         &self.standing
+    }
+
+    /// The program that is started for what is done in a process of its own.
+    pub fn probe(&self) -> Option<&Path> {
+        self.probe.as_deref()
     }
 
     /// The wall clock.

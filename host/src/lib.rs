@@ -24,6 +24,7 @@ pub mod config;
 pub mod root;
 
 pub mod peers;
+pub mod verify;
 
 pub mod http;
 

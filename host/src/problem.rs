@@ -79,6 +79,7 @@ codes! {
     Corrupt "corrupt" 500 "Stored bytes are not what was written; the answer would be wrong.";
     Storage "storage" 500 "The storage engine failed.";
     Internal "internal" 500 "The server failed on this request: a bug. Whether a write was stored is unknown.";
+    VerifyRunning "verify_running" 409 "A check of a root runs already on this server; try again after Retry-After.";
     // The feed.
     BadVv "bad_vv" 400 "The version vector is not of its text form.";
     VvScope "vv_scope" 400 "The version vector belongs to a walk with other filters.";

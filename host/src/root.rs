@@ -18,7 +18,7 @@ use crate::sync::{Ask, Replica, SyncError};
 use crate::views::{Computes, Views};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -50,6 +50,8 @@ pub struct Root {
 pub struct Opened {
     /// The tables.
     pub store: Arc<dyn Store>,
+    /// The same, as they lie on disk.
+    pub disk: Arc<LmdbStore>,
     /// The way in.
     pub admission: Arc<Admission>,
     /// The way out.
@@ -79,6 +81,11 @@ impl Root {
         &self.name
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The open Root; none if it has no files yet.
     pub fn opened(&self) -> Result<Option<Arc<Opened>>, Problem> {
         if let Some(opened) = self.opened.load_full() {
@@ -105,7 +112,8 @@ impl Root {
     fn start(&self) -> Result<Opened, Problem> {
         let mint = Origin(rand::random());
         let store = LmdbStore::open(&self.folder.join("events"), mint).map_err(|fault| fault.problem())?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let disk = Arc::new(store);
+        let store: Arc<dyn Store> = Arc::<LmdbStore>::clone(&disk);
         let head = store.read().and_then(|tables| tables.head()).map_err(|fault| fault.problem())?;
         self.set_clock(head.clock_max);
         let failed =
@@ -134,7 +142,7 @@ impl Root {
         let clock = Arc::clone(&self.clock);
         let admission =
             Admission::start(&self.name, Arc::clone(&store), clock, &self.desk, wake).map_err(failed)?;
-        Ok(Opened { store, admission: Arc::new(admission), views, replica })
+        Ok(Opened { store, disk, admission: Arc::new(admission), views, replica })
     }
 
     /// Goes on from the stamps that were given before the restart.

@@ -3,6 +3,8 @@
 //! Reads of tables and calls into plugins may block, so they run on threads that may; one permit each keeps their
 //! number within the readers that the storage engine has room for.
 
+mod checking;
+
 use crate::admit;
 use crate::core::event::ValidTime;
 use crate::core::knowledge::vv_of;
@@ -19,6 +21,7 @@ use crate::plugin::registry::Reloaded;
 use crate::problem::{Code, Problem};
 use crate::root::Root;
 use crate::sync::{Ask, Replica, SyncError};
+use crate::verify::Jobs;
 use crate::views::{self, Bounds, Computes, PageQuery};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -47,7 +50,7 @@ impl Bound {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
         let (stop, stopped) = watch::channel(false);
         dial(&self.host, &stopped);
-        let front = Front { host: self.host, stopped };
+        let front = Front { host: self.host, stopped, checks: Arc::default() };
         let told = async {
             shutdown.await;
             // Peers that wait for news are answered, so that the drain need not wait for them.
@@ -85,6 +88,8 @@ struct Front {
     host: Arc<Host>,
     /// True once the server is told to stop.
     stopped: watch::Receiver<bool>,
+    /// The checks of Roots' rows.
+    checks: Arc<Jobs>,
 }
 
 /// Dials all peers on a thread of their own: their work on the tables blocks.
@@ -242,6 +247,17 @@ impl Service for Front {
             }
         }
         blocking(move || root.answer(&ask).map(Bytes::from).map_err(|fault| problem(&fault))).await
+    }
+
+    async fn verify(&self, root: RootName, begin: Option<Bytes>) -> Result<Bytes, Problem> {
+        let (root, _) = self.host.root(root.as_str())?;
+        if let Some(begin) = begin {
+            let (host, jobs) = (Arc::clone(&self.host), Arc::clone(&self.checks));
+            let root = Arc::clone(&root);
+            blocking(move || checking::begin(&host, &jobs, &root, &begin)).await?;
+        }
+        let standing = self.checks.standing(root.name());
+        Ok(serde_json::to_vec(&standing).expect("a report has only text and numbers").into())
     }
 
     async fn peers(&self) -> Result<Bytes, Problem> {

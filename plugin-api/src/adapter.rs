@@ -18,6 +18,7 @@ use crate::report::{Answer, Query, Reader, Report, ReportError, key_of};
 use crate::schema::{DeclaredType, Event, EventData, Intake, RawEvent, Schema};
 use crate::view::{Algebra, DeltaFor, View};
 use abi_stable::std_types::{RBox, ROption, RSlice, RStr, RString, RVec};
+use serde_json::{Map, Value};
 use std::cell::Cell;
 
 type Outcome<T> = Result<T, Failure>;
@@ -438,17 +439,13 @@ impl InstanceAbi for Instance {
         out: &mut RVec<u8>,
     ) -> PluginResult<()> {
         guard::run(|| {
-            // Its owner knows a type best; a Keyspace reads what it needs of it.
-            let owners = self
-                .schemas
-                .iter()
-                .map(|schema| schema.example(type_number, &mut Chance::new(seed, extreme)));
-            let readers = self
-                .keyspaces
-                .iter()
-                .map(|space| space.example(type_number, &mut Chance::new(seed, extreme)));
+            // Its owner knows a type best; Keyspaces each know what they read of it.
+            let chance = || Chance::new(seed, extreme);
+            let owner = self.schemas.iter().find_map(|schema| schema.example(type_number, &mut chance()));
+            let readers =
+                || self.keyspaces.iter().filter_map(|space| space.example(type_number, &mut chance()));
             let none = || failure(ErrorCode::UNSUPPORTED, format!("type {type_number} has no examples"));
-            put(out, &owners.chain(readers).flatten().next().ok_or_else(none)?);
+            put(out, &owner.or_else(|| joined(readers())).ok_or_else(none)?);
             Ok(())
         })
     }
@@ -470,4 +467,19 @@ impl InstanceAbi for Instance {
 /// The error for a panic while one event was at hand.
 fn panicked(message: String) -> PluginError {
     RBox::into_inner(failure(ErrorCode::PANICKED, message))
+}
+
+/// One object with the members of all `examples`; the first of them if one is no object.
+fn joined(examples: impl Iterator<Item = Vec<u8>>) -> Option<Vec<u8>> {
+    let examples: Vec<Vec<u8>> = examples.collect();
+    let objects: Result<Vec<Map<String, Value>>, _> =
+        examples.iter().map(|json| serde_json::from_slice(json)).collect();
+    match objects {
+        Ok(objects) if objects.len() > 1 => {
+            // What an earlier one made up stays.
+            let joined: Map<String, Value> = objects.into_iter().rev().flatten().collect();
+            serde_json::to_vec(&joined).ok()
+        }
+        _ => examples.into_iter().next(),
+    }
 }

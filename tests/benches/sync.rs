@@ -23,6 +23,9 @@ fn main() {
     if is_wanted("first sync") {
         first_sync(events.unwrap_or(200_000));
     }
+    if is_wanted("live pages") {
+        live_pages();
+    }
     if is_wanted("mesh") {
         mesh(20);
     }
@@ -82,6 +85,9 @@ fn peers(server: &Server) -> Value {
 fn first_sync(n: u64) {
     let depot = Server::start(&[]).expect("a server");
     let ingest = per_second(n, post(&depot, 0, n));
+    // Or the views of the one would be brought up to date beside the sync.
+    let caught_up = depot.get("/epcis/last_seen?limit=1").expect("an answer");
+    assert_eq!(caught_up.status, 200, "{}", caught_up.text());
     let address = format!("http://{}", depot.address());
     let started = Instant::now();
     let truck = Server::start(&["--peer", &address]).expect("a server");
@@ -122,6 +128,47 @@ fn live(depot: &Server, truck: &mut Client, n: u64) {
         one.as_secs_f64() * 1e3,
         hundred.as_secs_f64() / one.as_secs_f64()
     );
+}
+
+/// What a live event costs on the wire, in pages of 1, 10 and 60 events: in a root that is too small for a dictionary,
+/// and in one that has one. Pages of more than 64 are not live.
+fn live_pages() {
+    let depot = Server::start(&[]).expect("a server");
+    let truck = Server::start(&["--peer", &format!("http://{}", depot.address())]).expect("a server");
+    let mut client = truck.client().expect("a connection");
+    post(&depot, 0, 1);
+    until(&mut client, 1, Duration::ZERO);
+    let mut next = 1;
+    let small = [1, 10, 60].map(|size| page_cost(&depot, &truck, &mut client, &mut next, size));
+    post(&depot, next, 10_000);
+    until(&mut client, 10_000, Duration::from_millis(5));
+    next = 10_000;
+    let packed = [1, 10, 60].map(|size| page_cost(&depot, &truck, &mut client, &mut next, size));
+    for ((size, alone), packed) in [1, 10, 60].into_iter().zip(small).zip(packed) {
+        println!(
+            "live pages of {size:>2} events      {alone:>12.1} B an event, with a dictionary {packed:.1}, ratio {:.2}",
+            packed / alone
+        );
+    }
+}
+
+/// Bytes a live event costs the dialler, both ways and without HTTP, in pages of this size.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn page_cost(depot: &Server, truck: &Server, client: &mut Client, next: &mut u64, size: u64) -> f64 {
+    let moved = || {
+        let peers = peers(truck);
+        ["bytes_in", "bytes_out"]
+            .map(|way| peers["peers"][0][way].as_u64().expect("a number"))
+            .iter()
+            .sum::<u64>()
+    };
+    let before = moved();
+    for _ in 0..TIMED {
+        post(depot, *next, *next + size);
+        *next += size;
+        until(client, *next, Duration::ZERO);
+    }
+    (moved() - before) as f64 / (TIMED as u64 * size) as f64
 }
 
 /// Four servers that all dial all others; each admits `rounds` times one event and then 200.

@@ -10,10 +10,10 @@ use laterbase::core::gset::{self, Candidate};
 use laterbase::core::knowledge::vv_from_str;
 use laterbase::feed::{self, TypeNames};
 use laterbase::store::{MemoryStore, Store};
-use laterbase::sync::{Ask, Exchange, ExchangeError, Link, PROTOCOL, Page, Replica, round};
+use laterbase::sync::{Ask, Exchange, ExchangeError, Link, PROTOCOL, Page, Replica, agree, round};
 use laterbase::wall::Wall;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 
 /// The Root that all cursors are of.
@@ -113,6 +113,18 @@ pub fn bundle(data: &[u8]) {
 /// Messages of the set reconciliation.
 pub fn negentropy(data: &[u8]) {
     asked(6, data);
+}
+
+/// A peer's answers to the question for a dictionary, to a watch, and in a round: pages may be packed with it.
+pub fn dictionary(data: &[u8]) {
+    // So many that the question is asked; too many to make them for each input.
+    static OURS: LazyLock<Arc<Replica>> = LazyLock::new(|| replica(1, 5200, ""));
+    let (mut link, mut peer) = (Link::new(1), Script(data));
+    drop(at_once(agree(&OURS, &mut peer, &mut link)));
+    if let Ok(news) = at_once(peer.exchange(Vec::new())) {
+        drop(link.heard(&OURS, &news));
+    }
+    drop(at_once(round(&OURS, &mut peer, &mut link, true)));
 }
 
 /// Version vectors, read and used.

@@ -4,7 +4,7 @@
 use super::wire::{Page, Question, number, packed, send};
 use super::{Term, get, knowledge, origin, post_all, values};
 use crate::hostile::{code, resident};
-use laterbase::sync::MEDIA_TYPE;
+use laterbase::sync::{MEDIA_TYPE, PROTOCOL};
 use laterbase_tests::{Client, Server, listing};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -162,12 +162,18 @@ fn announced_lengths_are_not_believed() {
             );
         }
     }
-    for method in [0, 1, 2] {
+    for method in [0, 1, 2, 3] {
         for length in [u32::MAX, 1 << 31, 64 << 20, 1] {
             let mut bomb = page(&[(STRANGER, 1, 1)], 1).packed();
             bomb[0] = method;
             bomb[1..5].copy_from_slice(&length.to_be_bytes());
-            victim.refuses("a packed page", &push(bomb.clone()), (400, "bad_frame"));
+            if method == 2 {
+                // Packed with a dictionary, it says, which nobody was given: not looked at, and wanted without.
+                let answer = victim.bears("a packed page", &Question::Push { page: bomb.clone() });
+                assert_eq!(answer, [PROTOCOL, 10]);
+            } else {
+                victim.refuses("a packed page", &push(bomb.clone()), (400, "bad_frame"));
+            }
             victim.refuses("a packed bundle", &Question::Heal { bundle: bomb }.frame(), (400, "bad_frame"));
         }
     }

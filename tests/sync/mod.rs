@@ -6,6 +6,7 @@
 
 mod clashes;
 mod clients;
+mod dictionary;
 mod forged;
 mod forks;
 mod live;

@@ -51,7 +51,7 @@ fn drafted(read: Intake) -> Drafted {
         when: draft.time.map_or(When::Now, When::At),
         tail: draft.tail,
         id: Some(read.id).filter(|id| !id.is_empty()),
-        data: draft.data,
+        data: draft.data.into(),
         same_key_is_same_event: draft.same_key_is_same_event,
     })
 }

@@ -2,7 +2,9 @@
 
 use crate::core::event::{EventKey, ValidTime};
 use crate::problem::Code;
+use bytes::Bytes;
 use std::fmt;
+use std::sync::Arc;
 
 /// A well-formed event, not yet checked against the Root's types.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub(super) struct Draft {
     /// What the answer echoes.
     pub id: Option<String>,
     /// The bytes to store.
-    pub data: Vec<u8>,
+    pub data: Bytes,
     /// The key is derived from the content: an existing key is a duplicate whatever its bytes.
     pub same_key_is_same_event: bool,
 }
@@ -29,7 +31,7 @@ pub(super) struct Draft {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TypeRef {
     /// As the Schema declares it.
-    Name(String),
+    Name(Arc<str>),
     /// As it is stored.
     Number(u32),
 }

@@ -9,6 +9,7 @@ use super::draft::{BadEvent, Draft, Drafted, Place, TypeRef, When};
 use crate::core::clock::Clock;
 use crate::core::event::{EventKey, ValidTime, Value, ValueHash};
 use crate::problem::Code;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -26,7 +27,7 @@ pub(super) struct Minted {
     /// The client named the version; otherwise it is the Schema's newest.
     pub version_given: bool,
     /// The bytes to store.
-    pub data: Vec<u8>,
+    pub data: Bytes,
     /// Names the value.
     pub hash: ValueHash,
     /// What the answer echoes.
@@ -69,14 +70,25 @@ pub(super) struct Mint<'a> {
 impl Mint<'_> {
     /// Mints all events of a request, in request order.
     pub(super) fn all(&self, drafts: Vec<Drafted>) -> Vec<MintedResult> {
-        let mut same_instant = BTreeMap::new();
+        let mut instants = Instants { next_tick: self.first_tick(&drafts), ..Instants::default() };
         let minted = drafts.into_iter().enumerate();
-        let mut minted: Vec<_> = minted.map(|(at, draft)| self.one(at, draft?, &mut same_instant)).collect();
+        let mut minted: Vec<_> = minted.map(|(at, draft)| self.one(at, draft?, &mut instants)).collect();
         find_repeats(&mut minted);
         minted
     }
 
-    fn one(&self, at: usize, draft: Draft, same_instant: &mut BTreeMap<ValidTime, u64>) -> MintedResult {
+    /// The first stamp of the live events. All are taken at once, so that the keys of requests that are read side by
+    /// side do not lie between each other.
+    fn first_tick(&self, drafts: &[Drafted]) -> ValidTime {
+        let is_live = |draft: &&Drafted| matches!(draft, Ok(Draft { when: When::Now, .. }));
+        let live = drafts.iter().filter(is_live).count() as u64;
+        if live == 0 || self.idempotency.is_some() {
+            return ValidTime::default();
+        }
+        self.clock.lock().expect("no holder of the clock panics").ticks(self.now, live)
+    }
+
+    fn one(&self, at: usize, draft: Draft, instants: &mut Instants) -> MintedResult {
         let (type_number, newest) = self.resolve(&draft)?;
         let version = draft.version.unwrap_or(newest);
         if version > newest {
@@ -88,7 +100,7 @@ impl Mint<'_> {
                 format!("data has {} bytes, the limit is {}", draft.data.len(), self.event_bytes_max);
             return Err(BadEvent::new(Code::EventTooLarge, format!("{}/data", draft.pointer), detail));
         }
-        let key = self.key(at, &draft, same_instant)?;
+        let key = self.key(at, &draft, instants)?;
         self.check_future(&draft, key)?;
         let hash = Value { type_number, version, data: &draft.data }.hash(key);
         Ok(Minted {
@@ -126,25 +138,18 @@ impl Mint<'_> {
         })
     }
 
-    fn key(
-        &self,
-        at: usize,
-        draft: &Draft,
-        same_instant: &mut BTreeMap<ValidTime, u64>,
-    ) -> Result<EventKey, BadEvent> {
+    fn key(&self, at: usize, draft: &Draft, instants: &mut Instants) -> Result<EventKey, BadEvent> {
         let time = match (draft.when, self.idempotency) {
             (When::Key(key), _) => return Ok(key),
             (When::At(time), _) => time,
             (When::Now, Some((_, stamp))) => stamp,
-            (When::Now, None) => self.clock.lock().expect("no holder of the clock panics").tick(self.now),
+            (When::Now, None) => instants.tick(),
         };
         let derived = draft.tail.or_else(|| self.idempotency.map(|(text, _)| tail_of_request(text, at)));
         if let Some(tail) = derived {
             return Ok(EventKey::new(time, tail));
         }
-        let earlier = same_instant.entry(time).or_insert(0);
-        let shifted = time.0.checked_add(*earlier);
-        *earlier += 1;
+        let shifted = time.0.checked_add(instants.earlier(time));
         let time = shifted.map(ValidTime).ok_or_else(|| {
             BadEvent::new(Code::TimeRange, &draft.pointer, "the instant is at the very end of 1970..2106")
         })?;
@@ -170,6 +175,37 @@ impl Mint<'_> {
     }
 }
 
+/// The instants of a request's events that have neither key, id nor derived tail.
+#[derive(Default)]
+struct Instants {
+    /// The stamp of the next live event.
+    next_tick: ValidTime,
+    /// Those that were greater than all before; mostly all are.
+    ascending: Vec<ValidTime>,
+    /// How often each other one was there, with that among the ascending ones.
+    others: BTreeMap<ValidTime, u64>,
+}
+
+impl Instants {
+    fn tick(&mut self) -> ValidTime {
+        let tick = self.next_tick;
+        self.next_tick = ValidTime(tick.0.saturating_add(1));
+        tick
+    }
+
+    /// How many events before this one have its instant.
+    fn earlier(&mut self, time: ValidTime) -> u64 {
+        if self.ascending.last().is_none_or(|last| *last < time) {
+            self.ascending.push(time);
+            return 0;
+        }
+        let first = || u64::from(self.ascending.binary_search(&time).is_ok());
+        let times = self.others.entry(time).or_insert_with(first);
+        *times += 1;
+        *times - 1
+    }
+}
+
 /// The tail of the n-th event of a request that carries an Idempotency-Key.
 fn tail_of_request(text: &str, at: usize) -> [u8; 8] {
     let mut tail = [0; 8];
@@ -181,6 +217,9 @@ fn tail_of_request(text: &str, at: usize) -> [u8; 8] {
 
 /// Marks the second equal event of a request as a duplicate of the first and refuses an unequal one.
 fn find_repeats(events: &mut [MintedResult]) {
+    if events.iter().flatten().is_sorted_by(|one, next| one.key < next.key) {
+        return;
+    }
     let mut first_of: BTreeMap<EventKey, usize> = BTreeMap::new();
     for at in 0..events.len() {
         let (before, rest) = events.split_at_mut(at);

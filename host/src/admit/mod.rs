@@ -165,7 +165,7 @@ impl Desk {
             key: event.key,
             type_number: event.type_number,
             version: event.version,
-            data: event.data,
+            data: event.data.into(),
         };
         Ok(events.into_iter().flatten().map(sample).collect())
     }

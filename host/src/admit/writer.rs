@@ -12,7 +12,7 @@
 use super::check;
 use super::mint::Minted;
 use crate::core::clock::Clock;
-use crate::core::event::{Dot, ValidTime};
+use crate::core::event::{Dot, Seq, ValidTime};
 use crate::core::gset::{self, Candidate, Look};
 use crate::core::tables::{Result as TableResult, TableError, TablesMut};
 use crate::store::Store;
@@ -157,6 +157,8 @@ fn run(jobs: &Receiver<Queued>, bench: &Bench, bounds: Bounds) {
             events += next.job.events.len();
             batch.push(next);
         }
+        // Nobody waits for one of these before sending another; in the order of their keys they fill pages.
+        batch.sort_by_key(|queued| queued.job.events.first().map(|event| event.key));
         let results = step(bench, bounds, batch.iter().map(|queued| &queued.job));
         for (queued, result) in batch.into_iter().zip(results) {
             // A client that went away does not need its answer.
@@ -211,12 +213,16 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
     {
         return Ok(Done::Restamp(ValidTime(first)));
     }
-    let looks = job.events.iter().map(|event| look(tables, event)).collect::<TableResult<Vec<_>>>()?;
+    let looks = look_all(tables, &job.events)?;
     let clashes = looks.iter().enumerate().filter(|(_, look)| matches!(look, Look::Clash { .. }));
     let clashes: Vec<usize> = clashes.map(|(at, _)| at).collect();
     if job.atomic && !clashes.is_empty() {
         return Ok(Done::Refused(clashes));
     }
+    let is_new = |(event, look): &(&Minted, &Look)| **look == Look::New && event.repeats.is_none();
+    let new = job.events.iter().zip(&looks).filter(is_new).map(|(event, _)| candidate(event));
+    let new: Vec<_> = new.collect();
+    let mut next = if new.is_empty() { None } else { Some(gset::admit_all(tables, &new, now_ms)?) };
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(looks.len());
     for (event, look) in job.events.iter().zip(looks) {
         let outcome = match (look, event.repeats.and_then(|first| outcomes.get(first))) {
@@ -224,7 +230,11 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
             (_, Some(Outcome::Written(dot))) => Outcome::Duplicate(Some(*dot)),
             (_, Some(first)) => first.clone(),
             (Look::Duplicate { dot }, None) => Outcome::Duplicate(dot),
-            (Look::New, None) => Outcome::Written(gset::admit(tables, candidate(event), now_ms)?),
+            (Look::New, None) => {
+                let dot = next.expect("a new event was admitted");
+                next = Some(Dot { seq: Seq(dot.seq.0 + 1), ..dot });
+                Outcome::Written(dot)
+            }
         };
         outcomes.push(outcome);
     }
@@ -239,6 +249,19 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
 
 fn candidate(event: &Minted) -> Candidate<'_> {
     Candidate { key: event.key, value: check::value(event), hash: event.hash }
+}
+
+/// What the tables say to each event. Mostly no event lies between the first and the last of them in time, and one
+/// look tells that all are new.
+fn look_all(tables: &dyn TablesMut, events: &[Minted]) -> TableResult<Vec<Look>> {
+    let keys = || events.iter().map(|event| event.key);
+    if events.len() > 1
+        && let (Some(least), Some(greatest)) = (keys().min(), keys().max())
+        && tables.is_free(least..=greatest)?
+    {
+        return Ok(vec![Look::New; events.len()]);
+    }
+    events.iter().map(|event| look(tables, event)).collect()
 }
 
 /// What the tables say to an event. Where the client named no version, an event of the same type and data is this

@@ -4,6 +4,7 @@
 //! configuration.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
 
+mod ask;
 mod peers;
 mod plugin;
 mod repair;
@@ -45,7 +46,8 @@ enum Command {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
         server: String,
     },
-    /// Check the events on disk while no server uses them: every row, and each against all that speak of it.
+    /// Check the events on disk: every row, and each against all that speak of it. While a server uses them, let that
+    /// server do it (--server).
     Verify(VerifyArguments),
     /// Make, look at and check plugins.
     #[command(subcommand)]
@@ -58,10 +60,15 @@ enum Command {
     },
     /// Checks one Root in a process of its own (`verify` calls this).
     #[command(hide = true)]
-    VerifyRoot { events: PathBuf },
+    VerifyRoot {
+        /// Another process may write meanwhile.
+        #[arg(long)]
+        shared: bool,
+        events: PathBuf,
+    },
     /// Compares one Root with a peer in a process of its own (`verify --peer` calls this).
     #[command(hide = true)]
-    RepairRoot { events: PathBuf, root: String, peer: String },
+    RepairRoot { events: PathBuf, root: String, peer: PeerAddress },
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +98,9 @@ struct VerifyArguments {
     /// The data directory.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data: PathBuf,
+    /// A running server to ask, instead of a data directory that no server uses.
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    server: Option<PeerAddress>,
     /// A running replica to compare with: names what differs, and puts back what is gone here.
     #[arg(long, value_name = "URL")]
     peer: Option<PeerAddress>,
@@ -146,7 +156,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Peers { server } => peers::run(&server),
         Command::Verify(arguments) => verify::run(&arguments),
-        Command::VerifyRoot { events } => verify::run_child(&events),
+        Command::VerifyRoot { shared, events } => verify::run_child(&events, shared),
         Command::RepairRoot { events, root, peer } => repair::run_child(&events, &root, &peer),
         Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),

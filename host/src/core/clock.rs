@@ -33,6 +33,13 @@ impl Clock {
         ValidTime(self.last.0)
     }
 
+    /// As many stamps in a row, each a unit behind the one before; the first of them.
+    pub fn ticks(&mut self, now: ValidTime, stamps: u64) -> ValidTime {
+        let first = self.tick(now);
+        self.last = NTP64(first.0.saturating_add(stamps.saturating_sub(1)));
+        first
+    }
+
     /// Takes note of the stamp of an admission elsewhere; false if it is more than 60 s ahead of `now` and ignored.
     pub fn observe(&mut self, stamp: ValidTime, now: ValidTime) -> bool {
         let believed = stamp.millis() - now.millis() <= AHEAD_MS_MAX;
@@ -66,6 +73,8 @@ mod tests {
         assert_eq!(clock.tick(at(100)), ValidTime(first.0 + 1));
         assert_eq!(clock.tick(at(50)), ValidTime(first.0 + 2));
         assert_eq!(clock.tick(at(101)), at(101));
+        assert_eq!(clock.ticks(at(101), 3), ValidTime(at(101).0 + 1));
+        assert_eq!(clock.tick(at(101)), ValidTime(at(101).0 + 4));
     }
 
     /// A restart goes on behind the persisted maximum, unless that is absurd.

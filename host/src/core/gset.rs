@@ -14,7 +14,8 @@
 use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
 use super::knowledge::Sum;
 use super::rule::{self, Rule};
-use super::tables::{ArrivalRow, DotRow, Result, StoredEvent, TableError, Tables, TablesMut};
+use super::tables::{ArrivalRow, DotRow, NewEvent, Result, Run, StoredEvent, TableError, Tables, TablesMut};
+use std::collections::BTreeSet;
 
 /// What the tables say to an event that a client wants to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,27 @@ pub enum Body<'a> {
     Alias(ValueHash),
 }
 
+/// An incoming event, and what of it costs much and is best computed outside of the writer's transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready<'a> {
+    /// What came.
+    pub incoming: Incoming<'a>,
+    /// Names its value.
+    pub hash: ValueHash,
+    /// What its dot contributes to the sum of its Origin.
+    pub part: Sum,
+}
+
+impl<'a> From<Incoming<'a>> for Ready<'a> {
+    fn from(incoming: Incoming<'a>) -> Self {
+        let hash = match incoming.body {
+            Body::Whole(value) => value.hash(incoming.key),
+            Body::Alias(hash) => hash,
+        };
+        Self { incoming, hash, part: Sum::of(incoming.dot.seq, incoming.key, hash) }
+    }
+}
+
 /// What became of an incoming event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merged {
@@ -109,12 +131,22 @@ pub fn look(
 
 /// Puts an event for which [`look`] said [`Look::New`] in the same transaction, and gives it its dot.
 pub fn admit(tables: &mut (impl TablesMut + ?Sized), candidate: Candidate<'_>, wall_ms: u64) -> Result<Dot> {
-    let Candidate { key, value, hash } = candidate;
-    let dot = next_dot(tables)?;
-    tables.put_event(&StoredEvent { key, hash, value, dots: vec![dot], clash: false })?;
-    put_dot(tables, dot, key, hash)?;
-    put_arrival(tables, (key, hash, dot), wall_ms)?;
-    Ok(dot)
+    admit_all(tables, &[candidate], wall_ms)
+}
+
+/// The same for several events, of which no two have one key. The dot of the first; those of the others follow on it.
+pub fn admit_all(
+    tables: &mut (impl TablesMut + ?Sized),
+    candidates: &[Candidate<'_>],
+    wall_ms: u64,
+) -> Result<Dot> {
+    let first = next_dot(tables)?;
+    let parts = (first.seq.0..).zip(candidates).map(|(seq, candidate)| {
+        let Candidate { key, hash, .. } = *candidate;
+        (*candidate, Sum::of(Seq(seq), key, hash))
+    });
+    put_run(tables, first, parts, wall_ms)?;
+    Ok(first)
 }
 
 /// The dot of the next admission; begins the next Origin if one is due.
@@ -151,7 +183,69 @@ pub fn readmit(
 /// Takes in what another replica admitted. A dot is taken only if the one before it is here, so that a server's
 /// Knowledge stays one prefix per Origin.
 pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wall_ms: u64) -> Result<Merged> {
-    let Incoming { dot, key, body } = incoming;
+    merge_ready(tables, incoming.into(), wall_ms)
+}
+
+/// Takes in as many rows from the front as are plainly new: whole, the next dots of one Origin, under keys that are
+/// free. How many those are; [`merge_ready`] tells what is with the one behind them.
+pub fn merge_new(tables: &mut (impl TablesMut + ?Sized), rows: &[Ready<'_>], wall_ms: u64) -> Result<usize> {
+    let Some(first) = rows.first().map(|row| row.incoming.dot) else { return Ok(0) };
+    if first.seq.0 != tables.head()?.knowledge.get(first.origin).0 + 1 {
+        return Ok(0);
+    }
+    let mut new = next_of_one_origin(rows, first);
+    new.truncate(free(tables, &new)?);
+    if !new.is_empty() {
+        put_run(tables, first, new.iter().copied(), wall_ms)?;
+    }
+    Ok(new.len())
+}
+
+/// The rows from the front that are whole, follow on each other and have each a key of their own.
+fn next_of_one_origin<'a>(rows: &[Ready<'a>], first: Dot) -> Vec<(Candidate<'a>, Sum)> {
+    let (mut new, mut keys, mut greatest) = (Vec::with_capacity(rows.len()), BTreeSet::new(), None);
+    for (row, seq) in rows.iter().zip(first.seq.0..) {
+        let Incoming { dot, key, body: Body::Whole(value) } = row.incoming else { break };
+        if dot != (Dot { origin: first.origin, seq: Seq(seq) }) {
+            break;
+        }
+        // Mostly keys ascend; only then nothing need be remembered.
+        if greatest < Some(key) {
+            greatest = Some(key);
+        } else {
+            if keys.is_empty() {
+                keys.extend(new.iter().map(|(candidate, _): &(Candidate<'_>, Sum)| candidate.key));
+            }
+            if keys.contains(&key) {
+                break;
+            }
+        }
+        if !keys.is_empty() {
+            keys.insert(key);
+        }
+        new.push((Candidate { key, value, hash: row.hash }, row.part));
+    }
+    new
+}
+
+/// How many of these from the front have keys that are free.
+fn free(tables: &(impl Tables + ?Sized), new: &[(Candidate<'_>, Sum)]) -> Result<usize> {
+    let keys = || new.iter().map(|(candidate, _)| candidate.key);
+    let (Some(least), Some(greatest)) = (keys().min(), keys().max()) else { return Ok(0) };
+    if tables.is_free(least..=greatest)? {
+        return Ok(new.len());
+    }
+    for (at, key) in keys().enumerate() {
+        if tables.event(key)?.is_some() {
+            return Ok(at);
+        }
+    }
+    Ok(new.len())
+}
+
+/// As [`merge`].
+pub fn merge_ready(tables: &mut (impl TablesMut + ?Sized), row: Ready<'_>, wall_ms: u64) -> Result<Merged> {
+    let Incoming { dot, key, body } = row.incoming;
     let last = tables.head()?.knowledge.get(dot.origin).0;
     if dot.seq.0 <= last {
         return Ok(Merged::Known);
@@ -160,12 +254,11 @@ pub fn merge(tables: &mut (impl TablesMut + ?Sized), incoming: Incoming<'_>, wal
         return Ok(Merged::Gap);
     }
     let hash = match body {
-        Body::Whole(value) => value.hash(key),
         Body::Alias(_) if !rule::holds(Rule::AliasHash) => match tables.event(key)? {
             Some(held) => held.hash,
             None => return Ok(Merged::NeedsWhole),
         },
-        Body::Alias(hash) => hash,
+        Body::Whole(_) | Body::Alias(_) => row.hash,
     };
     let is_free = tables.event(key)?.is_none();
     if !is_free && add_dot(tables, key, hash, dot)? {
@@ -215,6 +308,30 @@ fn put_value(tables: &mut (impl TablesMut + ?Sized), mut new: StoredEvent<'_>) -
     tables.put_event(&StoredEvent { key: new.key, hash, value, dots, clash: true })?;
     tables.put_event(&new)?;
     Ok(Merged::New)
+}
+
+/// Puts new events with their dots, of which `first` is the first, and their arrivals; each with what its dot
+/// contributes to the sum.
+fn put_run<'a>(
+    tables: &mut (impl TablesMut + ?Sized),
+    first: Dot,
+    new: impl Iterator<Item = (Candidate<'a>, Sum)>,
+    wall_ms: u64,
+) -> Result<()> {
+    let (mut check, wall_ms) = {
+        let head = tables.head()?;
+        (head.check, wall_ms.max(head.wall_ms))
+    };
+    let mut sum = sum_before(tables, first.origin, first.seq)?;
+    let mut events = Vec::with_capacity(new.size_hint().0);
+    for ((candidate, part), seq) in new.zip(first.seq.0..) {
+        let Candidate { key, value, hash } = candidate;
+        let dot = Dot { origin: first.origin, seq: Seq(seq) };
+        sum = sum.plus(part);
+        check = check_behind(check, &ArrivalRow { key, hash, dot, wall_ms, check });
+        events.push(NewEvent { key, hash, value, sum, check });
+    }
+    tables.put_run(Run { first, wall_ms, events: &events })
 }
 
 fn put_dot(tables: &mut (impl TablesMut + ?Sized), dot: Dot, key: EventKey, hash: ValueHash) -> Result<()> {

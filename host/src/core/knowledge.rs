@@ -97,6 +97,16 @@ impl Knowledge {
         self.0.insert(dot.origin, dot.seq);
     }
 
+    /// Takes in the next dots of an Origin, up to `last`.
+    ///
+    /// # Panics
+    /// If `first` does not follow on the last one held, or comes behind `last`.
+    pub fn advance_by(&mut self, first: Dot, last: Seq) {
+        assert!(first.seq <= last, "{first} comes behind seq {}", last.0);
+        self.advance(first);
+        self.0.insert(first.origin, last);
+    }
+
     /// Whether every dot of `other` is held.
     pub fn covers(&self, other: &Self) -> bool {
         other.iter().all(|(origin, last)| last <= self.get(origin))

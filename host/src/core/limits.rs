@@ -45,6 +45,12 @@ pub const SYNC_LEASE_MS: u64 = 10_000;
 pub const SYNC_WAIT_MS_MAX: u32 = 25_000;
 /// A frame between replicas, in bytes.
 pub const SYNC_FRAME_BYTES_MAX: usize = 32 << 20;
+/// What a dictionary for small pages between replicas may have, in bytes.
+pub const DICTIONARY_BYTES_MAX: usize = 64 << 10;
+/// From so many arrivals on a Root has one.
+pub const DICTIONARY_ARRIVALS_MIN: u64 = 4096;
+/// Pages larger than this gain nothing from one, in bytes.
+pub const DICTIONARY_PLAIN_BYTES_MAX: usize = 64 << 10;
 /// Roots of a peer that are followed.
 pub const PEER_ROOTS_MAX: usize = 1024;
 /// Roots that are created because a peer has them.

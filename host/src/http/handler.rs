@@ -116,6 +116,15 @@ async fn respond<S: Service>(
             query::none(asked)?;
             post_frame(edge, root, &parts.headers, body).await
         }
+        Route::Verify(root) if parts.method == Method::POST => {
+            let body = json_body(edge, asked, &parts.headers, body).await?;
+            let begun = edge.service.verify(root, Some(body)).await?;
+            Ok(reply::json(StatusCode::ACCEPTED, begun))
+        }
+        Route::Verify(root) => {
+            query::none(asked)?;
+            edge.service.verify(root, None).await.map(ok)
+        }
         route @ (Route::Root(_)
         | Route::Live
         | Route::Ready
@@ -144,7 +153,12 @@ async fn plain<S: Service>(edge: &Edge<S>, route: Route) -> Result<Reply, Proble
         }
         Route::OpenApi => Ok(ok(openapi::document())),
         Route::Live => Ok(ok(Bytes::from_static(br#"{"live":true}"#))),
-        Route::Events(_) | Route::Changes(_) | Route::View(..) | Route::Reload(_) | Route::Sync(_) => {
+        Route::Events(_)
+        | Route::Changes(_)
+        | Route::View(..)
+        | Route::Reload(_)
+        | Route::Sync(_)
+        | Route::Verify(_) => {
             unreachable!("routes with parameters are answered by their own functions")
         }
     }
@@ -201,6 +215,18 @@ async fn post_changes<S: Service>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Reply, Problem> {
+    let body = json_body(edge, asked, headers, body).await?;
+    let query = query::changes(&body, &edge.settings)?;
+    edge.service.feed(root, query).await.map(ok)
+}
+
+/// The body of a route whose parameters are a JSON object. A page of another origin cannot send one unasked.
+async fn json_body<S: Service>(
+    edge: &Edge<S>,
+    asked: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Problem> {
     query::none(asked)?;
     if body::media_type(headers)?.as_deref() != Some("application/json") {
         let detail = "the parameters are a JSON object: send Content-Type: application/json";
@@ -208,8 +234,7 @@ async fn post_changes<S: Service>(
     }
     let received =
         body::receive(body, headers, &edge.settings, &edge.budget, edge.settings.body_bytes_max).await?;
-    let query = query::changes(&received.bytes, &edge.settings)?;
-    edge.service.feed(root, query).await.map(ok)
+    Ok(received.bytes.clone())
 }
 
 /// How the body is written: the format named in the URL takes any Content-Type, otherwise it decides.

@@ -111,6 +111,16 @@ const OPERATIONS: &[Operation] = &[
         media_type: "application/vnd.laterbase.sync",
         ..read("/_/sync/{root}", "A frame between replicas (FORMAT.md); for servers, not for clients.")
     },
+    read("/_/verify/{root}", "How it stands with the last check of a root's rows, and what it found."),
+    Operation {
+        method: "post",
+        bodies: &[JSON],
+        answers: &[("202", "The check has begun.")],
+        ..read(
+            "/_/verify/{root}",
+            "Check a root's rows; with the member peer, compare it with that replica, too.",
+        )
+    },
     read("/_/openapi.json", "This document."),
 ];
 
@@ -204,9 +214,9 @@ mod tests {
             assert!(route.methods().has(&method), "{method} {path}");
             counted += if matches!(route.methods(), Methods::GetPost | Methods::PostDelete) { 1 } else { 2 };
         }
-        assert_eq!(counted, 2 * 13, "thirteen routes, each method of each in the table once");
+        assert_eq!(counted, 2 * 14, "fourteen routes, each method of each in the table once");
         let document: Value = serde_json::from_slice(&document()).expect("JSON");
-        assert_eq!(document["paths"].as_object().map(Map::len), Some(13));
+        assert_eq!(document["paths"].as_object().map(Map::len), Some(14));
         assert_eq!(document["paths"]["/{root}/e"]["post"]["responses"]["201"]["content"][JSON], json!({}));
     }
 }

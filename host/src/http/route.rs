@@ -32,6 +32,8 @@ pub(super) enum Route {
     Peers,
     /// `/_/sync/{root}`.
     Sync(RootName),
+    /// `/_/verify/{root}`.
+    Verify(RootName),
     /// `/_/openapi.json`.
     OpenApi,
 }
@@ -105,6 +107,7 @@ impl Route {
             (Some("openapi.json"), None, ..) => Ok(Self::OpenApi),
             (Some("peers"), None, ..) => Ok(Self::Peers),
             (Some("sync"), Some(root), None, _) => Ok(Self::Sync(RootName::parse(root)?)),
+            (Some("verify"), Some(root), None, _) => Ok(Self::Verify(RootName::parse(root)?)),
             (Some("plugins"), Some(name), Some("reload"), None) => Ok(Self::Reload(PluginName::parse(name)?)),
             _ => Err(unknown("the routes under /_/ are listed in /_/openapi.json")),
         }
@@ -113,7 +116,7 @@ impl Route {
     /// The methods it has.
     pub(super) fn methods(&self) -> Methods {
         match self {
-            Self::Events(_) => Methods::GetPost,
+            Self::Events(_) | Self::Verify(_) => Methods::GetPost,
             Self::Changes(_) | Self::Sync(_) => Methods::Post,
             Self::Reload(_) => Methods::PostDelete,
             Self::Root(_)
@@ -143,6 +146,7 @@ impl Route {
             Self::Reload(_) => "/_/plugins/{name}/reload",
             Self::Peers => "/_/peers",
             Self::Sync(_) => "/_/sync/{root}",
+            Self::Verify(_) => "/_/verify/{root}",
             Self::OpenApi => "/_/openapi.json",
         }
     }
@@ -178,6 +182,9 @@ mod tests {
             ("/_/peers", "/_/peers"),
             ("/_/sync/tally", "/_/sync/{root}"),
             ("/_/sync/..%2f", "bad_name"),
+            ("/_/verify/tally", "/_/verify/{root}"),
+            ("/_/verify/..%2f", "bad_name"),
+            ("/_/verify", "unknown_route"),
             ("/_/sync", "unknown_route"),
             ("/", "bad_name"),
             ("", "bad_name"),

@@ -123,6 +123,13 @@ pub trait Service: Send + Sync + 'static {
     /// The answer to another replica's frame about a root; may wait a while for news.
     fn sync(&self, root: RootName, frame: Bytes) -> impl Future<Output = Result<Bytes, Problem>> + Send;
 
+    /// How it stands with the check of a root's rows, as JSON; with a body, begins one.
+    fn verify(
+        &self,
+        root: RootName,
+        begin: Option<Bytes>,
+    ) -> impl Future<Output = Result<Bytes, Problem>> + Send;
+
     /// How it stands with every peer, as JSON.
     fn peers(&self) -> impl Future<Output = Result<Bytes, Problem>> + Send;
 

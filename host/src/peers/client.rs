@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout};
 
 /// How long a connection may take to stand.
@@ -60,6 +60,8 @@ pub struct Client<C> {
     /// How long the peer may hold back the next answer.
     wait: Duration,
     progress: Option<Progress>,
+    /// Of the bodies that are sent.
+    media_type: &'static str,
 }
 
 /// Hears what was moved so far, and how many dots are still to be pulled and pushed.
@@ -100,7 +102,7 @@ impl<C: Connect> Client<C> {
     /// A client for frames about the Root `root`; nothing is connected yet.
     pub fn new(connect: C, peer: PeerAddress, root: &str, counted: Arc<Counted>) -> Self {
         let (path, wait) = (format!("/_/sync/{root}"), Duration::ZERO);
-        Self { connect, peer, path, counted, kept: None, wait, progress: None }
+        Self { connect, peer, path, counted, kept: None, wait, progress: None, media_type: MEDIA_TYPE }
     }
 
     /// From now on `progress` hears what rounds move.
@@ -122,6 +124,12 @@ impl<C: Connect> Client<C> {
         self.ask(Method::GET, path.to_owned(), Bytes::new()).await
     }
 
+    /// Posts JSON to `path`; the answer's body.
+    pub async fn post(&mut self, path: &str, json: String) -> Result<Bytes, ExchangeError> {
+        self.media_type = "application/json";
+        self.ask(Method::POST, path.to_owned(), json.into()).await
+    }
+
     async fn ask(&mut self, method: Method, path: String, body: Bytes) -> Result<Bytes, ExchangeError> {
         let had_connection = self.kept.as_ref().is_some_and(|kept| !kept.sender.is_closed());
         match self.send(method.clone(), &path, body.clone()).await {
@@ -141,7 +149,7 @@ impl<C: Connect> Client<C> {
             .method(method)
             .uri(path)
             .header(HOST, self.peer.authority())
-            .header(CONTENT_TYPE, MEDIA_TYPE)
+            .header(CONTENT_TYPE, self.media_type)
             .body(Full::new(body))
             .map_err(|error| broke(&error))?;
         let patience = self.wait + SILENCE_MAX;
@@ -178,23 +186,32 @@ impl<C: Connect> Exchange for Client<C> {
         self.ask(Method::POST, path, ask.into()).await.map(Vec::from)
     }
 
-    async fn alongside<T: Send + 'static>(
+    async fn alongside<A: Send + 'static, T: Send + 'static>(
         &mut self,
         ask: Vec<u8>,
+        read: impl FnOnce(Vec<u8>) -> A + Send + 'static,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> (Result<Vec<u8>, ExchangeError>, T) {
+    ) -> (Result<A, ExchangeError>, T) {
         let working = tokio::task::spawn_blocking(work);
-        let answer = self.exchange(ask).await;
-        match working.await {
-            Ok(done) => (answer, done),
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        }
+        let answer = match self.exchange(ask).await {
+            Ok(answer) => Ok(done(tokio::task::spawn_blocking(move || read(answer))).await),
+            Err(error) => Err(error),
+        };
+        (answer, done(working).await)
     }
 
     fn progressed(&mut self, moved: Moved, to_pull: u64, to_push: u64) {
         if let Some(progress) = &mut self.progress {
             progress(moved, to_pull, to_push);
         }
+    }
+}
+
+/// What `working` comes to; a panic goes on here.
+async fn done<T>(working: JoinHandle<T>) -> T {
+    match working.await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::core::limits::{PEER_ROOTS_MAX, SYNC_WAIT_MS_MAX};
 use crate::core::name::is_name;
 use crate::problem::Problem;
 use crate::sync::{
-    Exchange, ExchangeError, Heard, Link, Outcome, Replica, SyncError, lacking, push_live, round,
+    Exchange, ExchangeError, Heard, Link, Outcome, Replica, SyncError, agree, lacking, push_live, round,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -168,6 +168,7 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
         let mut listen = client().waiting(Duration::from_millis(SYNC_WAIT_MS_MAX.into()));
         let mut commits = replica.commits();
         let mut is_idle = true;
+        link.connected();
         loop {
             commits.mark_unchanged();
             let outcome = round(&replica, &mut talk, link, is_idle).await?;
@@ -196,6 +197,7 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
         commits: &mut watch::Receiver<u64>,
     ) -> Result<(), SyncError> {
         loop {
+            agree(replica, talk, link).await?;
             let ask = link.watch(replica, SYNC_WAIT_MS_MAX)?.encode();
             let mut heard = pin!(listen.exchange(ask));
             let mut relay = None;

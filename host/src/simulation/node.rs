@@ -203,6 +203,10 @@ impl Service for Front {
         Self::none()
     }
 
+    async fn verify(&self, _: RootName, _: Option<Bytes>) -> Result<Bytes, Problem> {
+        Self::none()
+    }
+
     async fn peers(&self) -> Result<Bytes, Problem> {
         Self::none()
     }

@@ -3,7 +3,7 @@
 //! This is the one file of the storage that holds `unsafe`, because LMDB asks for three promises that the compiler
 //! cannot check:
 //! - the data file is changed by nobody else: the data directory is locked (`lock.rs`), and what is in the file is
-//!   looked at before it is mapped (`datafile.rs`);
+//!   looked at before it is mapped (`datafile.rs`); a second process that only reads is on the engine's own terms;
 //! - the map moves only while no transaction is open: every transaction holds a pass of the `Gate`, and who moves
 //!   the map is alone inside;
 //! - a table is removed only while nobody uses it: also alone, and its handles say so ever after.
@@ -15,13 +15,18 @@
     reason = "LMDB needs promises that the compiler cannot check: see the head of this file"
 )]
 
-use super::datafile::{self, DATA_FILE, DataFileError, Found};
+mod fault;
+mod files;
+
+use self::fault::{io_refused, refused, table_error, would_wait_for_itself};
+use self::files::{opened_here, reserve, sync_directories};
+use super::datafile::{self, DataFileError, Found};
 use super::gate::{Gate, Pass};
 use crate::core::tables::{Result, TableError};
 use heed::types::{Bytes, DecodeIgnore};
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, WithoutTls};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -76,6 +81,8 @@ pub struct Environment {
     env: Env<WithoutTls>,
     path: PathBuf,
     kind: Kind,
+    /// Another process writes it, this one only reads.
+    is_shared: bool,
     gate: Gate,
     poisoned: AtomicBool,
     /// The table whose keys are the names of all others.
@@ -107,13 +114,7 @@ impl Table {
 impl Environment {
     /// Opens the environment in `dir`, or makes one there. Up to `tables_max` tables may be open at one time.
     pub fn open(dir: &Path, kind: Kind, tables_max: u32) -> std::result::Result<Self, EnvironmentError> {
-        let refused = |source: heed::Error| match source {
-            heed::Error::EnvAlreadyOpened => EnvironmentError::AlreadyOpen { path: dir.to_owned() },
-            heed::Error::Io(source) => io_refused(dir, source),
-            other @ (heed::Error::Mdb(_) | heed::Error::Encoding(_) | heed::Error::Decoding(_)) => {
-                EnvironmentError::Refused { path: dir.to_owned(), source: Box::new(other) }
-            }
-        };
+        let refused = |source| refused(dir, source);
         fs::create_dir_all(dir).map_err(|source| io_refused(dir, source))?;
         if let Some(path) = opened_here(dir) {
             return Err(EnvironmentError::AlreadyOpen { path });
@@ -123,23 +124,58 @@ impl Environment {
             Found::Nothing => MAP_BYTES_MIN,
             Found::Whole(length) => length.max(MAP_BYTES_MIN).next_power_of_two(),
         };
-        let env = open_env(dir, kind, tables_max, map_bytes).map_err(refused)?;
+        let flags = if kind == Kind::Derived { EnvFlags::NO_SYNC } else { EnvFlags::empty() };
+        let env = open_env(dir, flags, tables_max, map_bytes).map_err(refused)?;
         reserve(&env, kind, map_bytes).map_err(refused)?;
         if kind == Kind::Durable && found == Found::Nothing {
             sync_directories(dir).map_err(|source| io_refused(dir, source))?;
         }
-        let [names] = open_rows(&env, [None]).map_err(refused)?;
-        Ok(Self {
+        let [names] = open_rows(&env, [None], false).map_err(refused)?;
+        Ok(Self::new(dir, kind, false, env, names))
+    }
+
+    /// Opens the environment in `dir` for reading, while another process may write it. A reader of it keeps the pages
+    /// of its commit in the file until it ends.
+    pub fn open_shared(dir: &Path, tables_max: u32) -> std::result::Result<Self, EnvironmentError> {
+        let refused = |source| refused(dir, source);
+        // Between the looks at its length and at its last page the file may have grown.
+        let found = datafile::look(dir).or_else(|_| datafile::look(dir))?;
+        let Found::Whole(length) = found else {
+            return Err(io_refused(dir, io::ErrorKind::NotFound.into()));
+        };
+        // The map may double until the first reader begins; what it holds afterwards is no concern of that reader.
+        let map_bytes = length.max(MAP_BYTES_MIN).next_power_of_two().saturating_mul(4);
+        let env = open_env(dir, EnvFlags::READ_ONLY, tables_max, map_bytes).map_err(refused)?;
+        let [names] = open_rows(&env, [None], true).map_err(refused)?;
+        Ok(Self::new(dir, Kind::Durable, true, env, names))
+    }
+
+    fn new(
+        dir: &Path,
+        kind: Kind,
+        is_shared: bool,
+        env: Env<WithoutTls>,
+        names: Database<'static, Bytes, Bytes>,
+    ) -> Self {
+        Self {
             env,
             path: dir.to_owned(),
             kind,
+            is_shared,
             gate: Gate::new(),
             poisoned: AtomicBool::new(false),
             names: names.remap_data_type(),
             tables: Mutex::default(),
             #[cfg(test)]
             fault: Mutex::default(),
-        })
+        }
+    }
+
+    /// Takes readers of processes that have died off the engine's list, and gives their number. Until then the pages
+    /// that they read are kept.
+    pub fn forget_dead_readers(&self) -> Result<usize> {
+        let _pass = self.enter()?;
+        self.env.clear_stale_readers().map_err(table_error)
     }
 
     /// Its directory.
@@ -174,7 +210,7 @@ impl Environment {
                 return Ok(tables);
             }
             // Two threads may do this at once: LMDB gives both the same numbers.
-            let rows = open_rows(&self.env, names.map(Some)).map_err(table_error)?;
+            let rows = open_rows(&self.env, names.map(Some), self.is_shared).map_err(table_error)?;
             let mut known = self.open_tables();
             for (name, rows) in names.into_iter().zip(rows) {
                 let table = || Table(Arc::new(TableInner { rows, removed: AtomicBool::new(false) }));
@@ -281,7 +317,7 @@ impl Environment {
         #[cfg(test)]
         if let Some(error) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
             txn.abort();
-            return Err(self.poison_if_unknown(io_error(error)));
+            return Err(self.poison_if_unknown(fault::io_error(error)));
         }
         txn.commit().map_err(|error| self.poison_if_unknown(table_error(error)))
     }
@@ -499,29 +535,37 @@ impl std::fmt::Debug for WriteTxn<'_> {
     }
 }
 
-fn open_env(dir: &Path, kind: Kind, tables_max: u32, map_bytes: u64) -> heed::Result<Env<WithoutTls>> {
+fn open_env(dir: &Path, flags: EnvFlags, tables_max: u32, map_bytes: u64) -> heed::Result<Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(usize::try_from(map_bytes).map_err(io::Error::other)?);
     options.max_readers(READERS_MAX).max_dbs(tables_max);
-    if kind == Kind::Derived {
-        // SAFETY: what a power loss may do to the file is answered by deleting and building it again.
-        unsafe { options.flags(EnvFlags::NO_SYNC) };
-    }
+    // SAFETY: NO_SYNC is asked for derived environments only: what a power loss may do to them is answered by
+    // deleting and building them again. READ_ONLY is harmless.
+    unsafe { options.flags(flags) };
     // SAFETY: the file is an environment as long as its last page says (`datafile::inspect`), and nobody else
     // changes it: other processes are kept out by the data directory's lock, this one by heed's list of open ones.
+    // Beside a process that writes, this one only reads, and the engine's lock file lets each see whole commits.
     unsafe { options.open(dir) }
 }
 
-fn opened_here(dir: &Path) -> Option<PathBuf> {
-    let path = dir.canonicalize().ok()?;
-    heed::env_closing_event(&path).map(|_| path)
-}
-
-/// Opens tables in one commit; no name means the table that names all others.
+/// Opens tables in one commit; no name means the table that names all others. A shared environment's must be there.
 fn open_rows<const N: usize>(
     env: &Env<WithoutTls>,
     names: [Option<&str>; N],
+    is_shared: bool,
 ) -> heed::Result<[Database<'static, Bytes, Bytes>; N]> {
+    if is_shared {
+        let txn = env.read_txn()?;
+        let opened = env.open_databases_and_commit(txn, |opener, txn| {
+            let mut rows = Vec::with_capacity(N);
+            for name in names {
+                rows.push(opener.open_database::<Bytes, Bytes>(txn, name)?.ok_or(MdbError::NotFound)?);
+            }
+            let rows: std::result::Result<[_; N], _> = rows.try_into();
+            rows.map(CommitOrAbort::<_, ()>::Commit).map_err(|_| heed::Error::from(MdbError::Problem))
+        })?;
+        return opened.commit().ok_or_else(|| MdbError::Problem.into());
+    }
     let txn = env.write_txn()?;
     let opened = env.create_databases_and_commit(txn, |opener, txn| {
         let mut rows = Vec::with_capacity(N);
@@ -532,62 +576,4 @@ fn open_rows<const N: usize>(
         rows.map(CommitOrAbort::<_, ()>::Commit).map_err(|_| heed::Error::from(MdbError::Problem))
     })?;
     opened.commit().ok_or_else(|| MdbError::Problem.into())
-}
-
-/// Makes the file as long as the map. LMDB may name a last page that it never wrote; with the file at full length a
-/// shorter one is one that was cut off, and no read runs behind its end.
-fn reserve(env: &Env<WithoutTls>, kind: Kind, map_bytes: u64) -> heed::Result<()> {
-    let file: File = env.try_clone_inner_file()?;
-    if file.metadata()?.len() >= map_bytes {
-        return Ok(());
-    }
-    // The meta pages first: a long file without them would look damaged.
-    if kind == Kind::Durable {
-        file.sync_all()?;
-    }
-    file.set_len(map_bytes)?;
-    if kind == Kind::Durable {
-        file.sync_all()?;
-    }
-    Ok(())
-}
-
-/// Makes the names of a new environment durable, in its directory and in the one above.
-fn sync_directories(dir: &Path) -> io::Result<()> {
-    debug_assert!(dir.join(DATA_FILE).exists(), "the environment was just made");
-    File::open(dir)?.sync_all()?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
-fn io_refused(dir: &Path, source: io::Error) -> EnvironmentError {
-    EnvironmentError::Refused { path: dir.to_owned(), source: Box::new(source) }
-}
-
-fn would_wait_for_itself() -> TableError {
-    TableError::Io("the map cannot move while the same thread reads the environment".into())
-}
-
-fn io_error(error: io::Error) -> TableError {
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        TableError::DiskFull(error)
-    } else {
-        TableError::Io(Box::new(error))
-    }
-}
-
-fn table_error(error: heed::Error) -> TableError {
-    let corrupt = |reason| TableError::Corrupt { table: "pages", row: String::new(), reason };
-    match error {
-        heed::Error::Io(error) => io_error(error),
-        heed::Error::Mdb(MdbError::MapFull) => TableError::MapFull,
-        heed::Error::Mdb(MdbError::Corrupted) => corrupt("a page is of the wrong kind"),
-        heed::Error::Mdb(MdbError::PageNotFound) => corrupt("a page is missing"),
-        other @ (heed::Error::Mdb(_)
-        | heed::Error::Encoding(_)
-        | heed::Error::Decoding(_)
-        | heed::Error::EnvAlreadyOpened) => TableError::Io(Box::new(other)),
-    }
 }

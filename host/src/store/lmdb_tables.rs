@@ -1,18 +1,20 @@
 //! The traits of a Root's tables over LMDB's: reading in either kind of transaction, writing in one of them.
 
-use super::environment::{ALL_KEYS, KeyRange, Rows, WriteTxn};
+use super::environment::{ALL_KEYS, KeyRange, Rows, Table, WriteTxn};
 use super::identity::Identity;
 use super::lmdb::Handles;
 use super::rows::{
     ARRIVALS, DOTS, Decoder, EVENTS, Encoder, HEALED, HeadRow, META, ORIGINS, clash_key, corrupt,
     decode_arrival, decode_dot, decode_dot_key, decode_event, decode_number, dot_key, encode_arrival,
-    encode_dot, encode_event, fork_key,
+    encode_arrival_over, encode_dot, encode_dot_over, encode_event, encode_new_event, fork_key,
 };
 use crate::core::event::{Arrival, Dot, EventKey, Origin, Seq, ValueHash};
-use crate::core::tables::{ArrivalRow, DotRow, Fork, Head, Position, Result, StoredEvent, Tables, TablesMut};
+use crate::core::tables::{
+    ArrivalRow, DotRow, Fork, Head, NewEvent, Position, Result, Run, StoredEvent, Tables, TablesMut,
+};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::ops::{Bound, ControlFlow, RangeInclusive};
+use std::ops::{Bound, ControlFlow, RangeFrom, RangeInclusive};
 use std::sync::Arc;
 
 /// The tables of a Root inside one transaction `R`.
@@ -26,6 +28,9 @@ pub(super) struct OverLmdb<'s, R> {
     /// The dot put last: the next one of its Origin builds on its sum.
     last_dot: Option<(Dot, DotRow)>,
 }
+
+/// Events of a run that is put like single events.
+const SHORT_RUN: usize = 2;
 
 /// The tables of a Root in the writer.
 pub(super) type Writing<'s, 'w, 'e> = OverLmdb<'s, &'w mut WriteTxn<'e>>;
@@ -93,6 +98,14 @@ impl<R: Rows> Tables for OverLmdb<'_, R> {
         let row_key = clash_key(key, hash);
         let Some(row) = self.rows.get(&self.tables.clashes, &row_key)? else { return Ok(None) };
         decode_event(&row_key, row).map(Some)
+    }
+
+    fn is_free(&self, keys: RangeInclusive<EventKey>) -> Result<bool> {
+        if keys.is_empty() {
+            return Ok(true);
+        }
+        let range = (Bound::Included(&keys.start().0[..]), Bound::Included(&keys.end().0[..]));
+        Ok(self.rows.range(&self.tables.events, range)?.next().transpose()?.is_none())
     }
 
     fn walk(
@@ -262,6 +275,59 @@ impl<'s, 'w, 'e> Writing<'s, 'w, 'e> {
         self.rows.put(&self.tables.events, &event.key.0, &encode_event(event)?)
     }
 
+    /// Puts the rows of `events` in the order of their keys, so that each page is touched once.
+    fn put_events_of(&mut self, run: Run<'_, '_>) -> Result<()> {
+        let mut events: Vec<_> = run.dots().collect();
+        events.sort_by_key(|(_, event)| event.key);
+        let (table, mut row) = (&self.tables.events, Vec::new());
+        let least = events.first().map_or(EventKey::default(), |(_, event)| event.key);
+        let is_behind = self.is_behind(table, &least.0, run)?;
+        for (dot, event) in events {
+            row = encode_new_event(row, event, dot);
+            if !self.put_free(table, &event.key.0, &row, is_behind)? {
+                return Err(corrupt(EVENTS, &event.key.0, "the key of a new event is taken"));
+            }
+        }
+        Ok(())
+    }
+
+    fn put_dots_of(&mut self, run: Run<'_, '_>) -> Result<()> {
+        let (table, mut row) = (&self.tables.dots, Vec::new());
+        let is_behind = self.is_behind(table, &dot_key(run.first), run)?;
+        for (dot, event) in run.dots() {
+            let key = dot_key(dot);
+            row = encode_dot_over(row, &key, DotRow { key: event.key, hash: event.hash, sum: event.sum });
+            if !self.put_free(table, &key, &row, is_behind)? {
+                return Err(corrupt(DOTS, &key, "the dot is there already"));
+            }
+        }
+        Ok(())
+    }
+
+    fn put_arrivals_of(&mut self, run: Run<'_, '_>, numbers: RangeFrom<u64>) -> Result<()> {
+        let mut row = Vec::new();
+        for ((dot, event), number) in run.dots().zip(numbers) {
+            let key = number.to_be_bytes();
+            let NewEvent { key: event_key, hash, check, .. } = *event;
+            let arrival = ArrivalRow { key: event_key, hash, dot, wall_ms: run.wall_ms, check };
+            row = encode_arrival_over(row, &key, arrival);
+            if !self.rows.append(&self.tables.arrivals, &key, &row)? {
+                return Err(corrupt(ARRIVALS, &key, "the arrival does not follow on the last one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `key` is greater than all keys of `table`; of a short run, to ask costs more than to know it gains.
+    fn is_behind(&self, table: &Table, key: &[u8], run: Run<'_, '_>) -> Result<bool> {
+        Ok(run.events.len() > SHORT_RUN && self.rows.last(table)?.is_none_or(|(last, _)| last < key))
+    }
+
+    /// Writes a row under a free key, which, if it `is_behind` all others, need not be searched for.
+    fn put_free(&mut self, table: &Table, key: &[u8], row: &[u8], is_behind: bool) -> Result<bool> {
+        if is_behind { self.rows.append(table, key, row) } else { self.rows.put_new(table, key, row) }
+    }
+
     /// Whether the winner of `event`'s key may be written over: it is the same value, or it is safe as a loser.
     fn check_takeover(&self, event: &StoredEvent<'_>) -> Result<()> {
         let Some(held) = self.event(event.key)? else { return Ok(()) };
@@ -320,6 +386,31 @@ impl TablesMut for Writing<'_, '_, '_> {
         head.arrivals = number.0;
         head.wall_ms = row.wall_ms;
         head.check = row.check;
+        Ok(())
+    }
+
+    fn put_run(&mut self, run: Run<'_, '_>) -> Result<()> {
+        let Some(last) = run.last() else { return Ok(()) };
+        let head = self.current()?.clone();
+        if head.knowledge.get(run.first.origin).0.checked_add(1) != Some(run.first.seq.0) {
+            let key = dot_key(run.first);
+            return Err(corrupt(DOTS, &key, "the dot does not follow on the last of its Origin"));
+        }
+        let numbers = head.arrivals + 1..;
+        drop(head);
+        self.put_events_of(run)?;
+        self.put_dots_of(run)?;
+        self.put_arrivals_of(run, numbers)?;
+        self.changed.origins.insert(last.origin);
+        let head = self.change()?;
+        head.events += run.events.len() as u64;
+        head.arrivals += run.events.len() as u64;
+        head.knowledge.advance_by(run.first, last.seq);
+        if let Some(event) = run.events.last() {
+            head.wall_ms = run.wall_ms;
+            head.check = event.check;
+            self.last_dot = Some((last, DotRow { key: event.key, hash: event.hash, sum: event.sum }));
+        }
         Ok(())
     }
 

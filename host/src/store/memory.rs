@@ -148,6 +148,15 @@ macro_rules! read_tables {
                 Ok(held.or_else(|| self.as_ref().at(Position { key, loser: Some(hash) })))
             }
 
+            fn is_free(&self, keys: RangeInclusive<EventKey>) -> Result<bool> {
+                if keys.is_empty() {
+                    return Ok(true);
+                }
+                let winner = |key| Position { key, loser: None };
+                let taken = winner(*keys.start())..=winner(*keys.end());
+                Ok(self.as_ref().events.range(taken).next().is_none())
+            }
+
             fn walk(
                 &self,
                 after: Option<Position>,

@@ -6,7 +6,7 @@
 
 use crate::core::event::{Dot, EventKey, Origin, Seq, Value, ValueHash};
 use crate::core::knowledge::Sum;
-use crate::core::tables::{ArrivalRow, DotRow, Fork, Result, StoredEvent, TableError};
+use crate::core::tables::{ArrivalRow, DotRow, Fork, NewEvent, Result, StoredEvent, TableError};
 
 /// Events by key: the value that holds it.
 pub(super) const EVENTS: &str = "events";
@@ -48,7 +48,12 @@ pub(super) struct Encoder(Vec<u8>);
 
 impl Encoder {
     pub(super) fn with_room(bytes: usize) -> Self {
-        let mut row = Vec::with_capacity(CHECKSUM_BYTES + bytes);
+        Self::over(Vec::with_capacity(CHECKSUM_BYTES + bytes))
+    }
+
+    /// A row in the place of another, whose memory it takes over.
+    pub(super) fn over(mut row: Vec<u8>) -> Self {
+        row.clear();
         row.extend([0; CHECKSUM_BYTES]);
         Self(row)
     }
@@ -72,6 +77,11 @@ impl Encoder {
     #[must_use]
     fn dot(self, dot: Dot) -> Self {
         self.bytes(&dot.origin.0).long(dot.seq.0)
+    }
+
+    #[must_use]
+    fn value(self, value: Value<'_>) -> Self {
+        self.word(value.type_number).word(value.version).bytes(value.data)
     }
 
     /// The row for `key` of `table`.
@@ -181,16 +191,20 @@ pub(super) fn encode_event(event: &StoredEvent<'_>) -> Result<Vec<u8>> {
     let Some(dots) = dots else {
         return Err(corrupt(table, &event.key.0, "an event has no dots or too many"));
     };
-    let value = event.value;
-    let room = 16 + 4 + 16 * event.dots.len() + 8 + value.data.len();
+    let room = 16 + 4 + 16 * event.dots.len() + 8 + event.value.data.len();
     let row = Encoder::with_room(room).bytes(&event.hash.0).word(dots);
-    let row = event.dots.iter().fold(row, |row, dot| row.dot(*dot));
-    let row = row.word(value.type_number).word(value.version).bytes(value.data);
+    let row = event.dots.iter().fold(row, |row, dot| row.dot(*dot)).value(event.value);
     Ok(if event.clash {
         row.seal(CLASHES, &clash_key(event.key, event.hash))
     } else {
         row.seal(EVENTS, &event.key.0)
     })
+}
+
+/// The row of a winner that has one dot, in the memory of `row`.
+pub(super) fn encode_new_event(row: Vec<u8>, event: &NewEvent<'_>, dot: Dot) -> Vec<u8> {
+    let row = Encoder::over(row).bytes(&event.hash.0).word(1).dot(dot).value(event.value);
+    row.seal(EVENTS, &event.key.0)
 }
 
 /// Reads a row of `events` or `clashes`, whose key tells which.
@@ -217,8 +231,13 @@ pub(super) fn decode_event<'r>(row_key: &[u8], row: &'r [u8]) -> Result<StoredEv
 }
 
 pub(super) fn encode_dot(key: &[u8], row: DotRow) -> Vec<u8> {
+    encode_dot_over(Vec::with_capacity(52), key, row)
+}
+
+/// The row of a dot, in the memory of `old`.
+pub(super) fn encode_dot_over(old: Vec<u8>, key: &[u8], row: DotRow) -> Vec<u8> {
     let DotRow { key: event, hash, sum } = row;
-    Encoder::with_room(48).bytes(&event.0).bytes(&hash.0).bytes(&sum.0.to_be_bytes()).seal(DOTS, key)
+    Encoder::over(old).bytes(&event.0).bytes(&hash.0).bytes(&sum.0.to_be_bytes()).seal(DOTS, key)
 }
 
 pub(super) fn decode_dot(key: &[u8], row: &[u8]) -> Result<DotRow> {
@@ -240,7 +259,12 @@ pub(super) fn decode_dot_key(key: &[u8]) -> Result<Dot> {
 }
 
 pub(super) fn encode_arrival(key: &[u8], row: ArrivalRow) -> Vec<u8> {
-    let encoded = Encoder::with_room(64).bytes(&row.key.0).bytes(&row.hash.0).dot(row.dot);
+    encode_arrival_over(Vec::with_capacity(68), key, row)
+}
+
+/// The row of an arrival, in the memory of `old`.
+pub(super) fn encode_arrival_over(old: Vec<u8>, key: &[u8], row: ArrivalRow) -> Vec<u8> {
+    let encoded = Encoder::over(old).bytes(&row.key.0).bytes(&row.hash.0).dot(row.dot);
     encoded.long(row.wall_ms).bytes(&row.check).seal(ARRIVALS, key)
 }
 

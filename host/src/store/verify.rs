@@ -87,7 +87,19 @@ pub fn scan(dir: &Path, report: &mut dyn FnMut(Report)) -> std::result::Result<C
     if found == Found::Nothing {
         return Ok(Counts::default());
     }
-    let environment = Environment::open(dir, Kind::Durable, TABLES_MAX)?;
+    scan_in(&Environment::open(dir, Kind::Durable, TABLES_MAX)?, dir, report)
+}
+
+/// As [`scan`], while another process may write: what it checks is the last commit before it begins.
+pub fn scan_shared(dir: &Path, report: &mut dyn FnMut(Report)) -> std::result::Result<Counts, OpenError> {
+    scan_in(&Environment::open_shared(dir, TABLES_MAX)?, dir, report)
+}
+
+fn scan_in(
+    environment: &Environment,
+    dir: &Path,
+    report: &mut dyn FnMut(Report),
+) -> std::result::Result<Counts, OpenError> {
     let at = |source| OpenError::Tables { path: dir.to_owned(), source };
     let names = environment.table_names().map_err(at)?;
     if names.is_empty() {
@@ -96,7 +108,7 @@ pub fn scan(dir: &Path, report: &mut dyn FnMut(Report)) -> std::result::Result<C
     if !names.iter().any(|name| name == META) {
         return Err(OpenError::NotEvents { path: dir.to_owned() });
     }
-    let tables = Source::open(&environment, &names).map_err(at)?;
+    let tables = Source::open(environment, &names).map_err(at)?;
     let mut found =
         Findings::new(report, tables.all.values().filter_map(|table| tables.rows.len(table).ok()));
     match tables.format() {

@@ -2,8 +2,10 @@
 //!
 //! A frame is the version of the protocol (1 byte) and a message in postcard's format; pages and bundles inside are
 //! packed bytes with a checksum of their own. A message of a newer version is refused by name, so that the older side
-//! can say what is wrong instead of guessing.
+//! can say what is wrong instead of guessing. New questions and answers are added behind the last one: an older side
+//! refuses such a question, and whoever asks it must take that for an answer.
 
+use super::dictionary::DictionaryName;
 use super::error::FrameError;
 use super::state::{Digest, Span, State};
 use crate::core::event::{Dot, EventKey, Origin, Seq, ValueHash};
@@ -16,6 +18,8 @@ pub const PROTOCOL: u8 = 1;
 
 /// The media type of frames.
 pub const MEDIA_TYPE: &str = "application/vnd.laterbase.sync";
+
+const BEHIND: FrameError = FrameError::Form("bytes are left behind the message");
 
 /// Names one value of one key.
 pub(super) type Name = ([u8; 16], [u8; 16]);
@@ -30,6 +34,10 @@ pub struct Ask {
     pub(super) link: u64,
     /// What is asked.
     pub(super) question: Question,
+    /// A dictionary of the one who is asked, with which pages in the answer may be packed. It stands behind the
+    /// message, and only for a side that gave that dictionary away.
+    #[serde(skip)]
+    pub(super) dictionary: Option<DictionaryName>,
 }
 
 /// What is asked.
@@ -54,6 +62,8 @@ pub(super) enum Question {
     Fetch { names: Vec<Name> },
     /// Admit these anew if you do not hold them though you hold their dots. Answered by `Healed`.
     Heal { bundle: Vec<u8> },
+    /// Which dictionary do you pack small pages with? I hold this one of yours. Answered by `Dictionary`.
+    Dictionary { held: Option<DictionaryName> },
 }
 
 /// An answer.
@@ -77,6 +87,10 @@ pub(super) enum Tell {
     Bundle { bundle: Vec<u8>, names: u32 },
     /// So many were admitted anew.
     Healed { admitted: u64 },
+    /// This one, if there is one; no bytes if you hold it.
+    Dictionary { name: Option<DictionaryName>, packed: Vec<u8> },
+    /// I do not have the dictionary that the page was packed with.
+    NoDictionary,
 }
 
 impl Question {
@@ -96,20 +110,32 @@ impl Question {
             | Self::Watch { .. }
             | Self::Reconcile { .. }
             | Self::Fetch { .. }
-            | Self::Heal { .. } => Ok(()),
+            | Self::Heal { .. }
+            | Self::Dictionary { .. } => Ok(()),
         }
+    }
+
+    /// Whether there may be a page in the answer.
+    pub(super) fn is_for_page(&self) -> bool {
+        matches!(self, Self::Pull { .. } | Self::Watch { .. })
     }
 }
 
 impl Ask {
     /// The frame as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        encode(self)
+        let mut frame = encode(self);
+        frame.extend(self.dictionary.iter().flatten());
+        frame
     }
 
     /// The frame in these bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        let ask: Self = decode(bytes)?;
+        let (mut ask, behind): (Self, _) = decode_front(bytes)?;
+        if !behind.is_empty() {
+            let name = behind.try_into().map_err(|_| BEHIND)?;
+            ask.dictionary = Some(name);
+        }
         ask.question.check()?;
         Ok(ask)
     }
@@ -133,6 +159,8 @@ impl Tell {
             Self::Reconciled { .. } => "reconciled",
             Self::Bundle { .. } => "bundle",
             Self::Healed { .. } => "healed",
+            Self::Dictionary { .. } => "dictionary",
+            Self::NoDictionary => "no dictionary",
         }
     }
 
@@ -158,7 +186,9 @@ impl Tell {
             | Self::News { .. }
             | Self::Reconciled { .. }
             | Self::Bundle { .. }
-            | Self::Healed { .. } => {}
+            | Self::Healed { .. }
+            | Self::Dictionary { .. }
+            | Self::NoDictionary => {}
         }
         Ok(tell)
     }
@@ -169,13 +199,18 @@ fn encode(message: &impl Serialize) -> Vec<u8> {
 }
 
 fn decode<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Result<M, FrameError> {
+    let (message, behind) = decode_front(bytes)?;
+    if behind.is_empty() { Ok(message) } else { Err(BEHIND) }
+}
+
+/// The message of a frame, and the bytes behind it.
+fn decode_front<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(M, &'a [u8]), FrameError> {
     let (version, message) = bytes.split_first().ok_or(FrameError::Truncated)?;
     if *version != PROTOCOL {
         return Err(FrameError::Version { found: *version, known: PROTOCOL });
     }
-    let broken = |_| FrameError::Form("the frame is no message of this protocol");
-    let (message, rest) = postcard::take_from_bytes(message).map_err(broken)?;
-    if rest.is_empty() { Ok(message) } else { Err(FrameError::Form("bytes are left behind the message")) }
+    postcard::take_from_bytes(message)
+        .map_err(|_| FrameError::Form("the frame is no message of this protocol"))
 }
 
 /// The last seqs of `knowledge` for a frame.

@@ -10,8 +10,9 @@
 //! ```
 //! Numbers without a size are LEB128. A row whose value the receiver knows by another dot is an alias: the hash only.
 
+use super::dictionary::Dictionary;
 use super::error::FrameError;
-use super::pack::{pack, unpack};
+use super::pack::{pack_with, unpack_with};
 use super::state::Span;
 use crate::core::event::{Dot, EventKey, Origin, Seq, ValidTime, Value, ValueHash};
 use crate::core::gset::{Body, Incoming};
@@ -163,6 +164,16 @@ impl Page {
 
     /// The page as bytes.
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_with(None)
+    }
+
+    /// The page as bytes; a small one is packed with the dictionary.
+    pub(super) fn encode_with(&self, dictionary: Option<&Dictionary>) -> Vec<u8> {
+        pack_with(&self.plain(), dictionary)
+    }
+
+    /// The page before it is packed.
+    pub(super) fn plain(&self) -> Vec<u8> {
         let mut out = self.clock.0.to_be_bytes().to_vec();
         let mut runs: Vec<(Dot, u64)> = Vec::new();
         for row in &self.rows {
@@ -195,12 +206,20 @@ impl Page {
             put(&mut out, column.len() as u64);
             out.extend_from_slice(column);
         }
-        pack(&out)
+        out
     }
 
     /// The page in these bytes. Memory is bounded by a multiple of what they unpack to.
     pub fn decode(packed: &[u8]) -> std::result::Result<Self, FrameError> {
-        let plain = unpack(packed, PAGE_PLAIN_BYTES_MAX)?;
+        Self::decode_with(packed, None)
+    }
+
+    /// The same, where it may be packed with this dictionary.
+    pub(super) fn decode_with(
+        packed: &[u8],
+        dictionary: Option<&Dictionary>,
+    ) -> std::result::Result<Self, FrameError> {
+        let plain = unpack_with(packed, PAGE_PLAIN_BYTES_MAX, dictionary)?;
         let input = &mut plain.as_slice();
         let clock = ValidTime(u64::from_be_bytes(take_array(input)?));
         let dots = read_runs(input)?;

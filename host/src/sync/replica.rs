@@ -4,16 +4,21 @@
 //! through `round.rs`, which asks the questions that [`Replica::answer`] answers.
 
 use super::asked::Asked;
+use super::dictionary::{self, Dictionary, DictionaryName, Own};
 use super::error::SyncError;
 use super::frame::{self, Ask, Question, Tell, Told};
+use super::pack;
 use super::page::{Page, Wanted};
+use super::ready::ReadyPage;
 use super::reconcile::Items;
 use super::state::{Digest, Span, State, lacking};
 use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, Seq, ValidTime, ValueHash};
-use crate::core::gset::{self, Candidate, Incoming, Merged};
+use crate::core::gset::{self, Candidate, Incoming, Merged, Ready};
 use crate::core::knowledge::Knowledge;
-use crate::core::limits::{FUTURE_MS_MAX, ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_NAMES_MAX, SYNC_PAGE_BYTES};
+use crate::core::limits::{
+    DICTIONARY_ARRIVALS_MIN, FUTURE_MS_MAX, ORIGINS_MAX, SYNC_LIVE_DOTS_MAX, SYNC_NAMES_MAX, SYNC_PAGE_BYTES,
+};
 use crate::core::rule::{self, Rule};
 use crate::core::tables::{Fork, Head, Result as TableResult, Tables, TablesMut};
 use crate::store::Store;
@@ -35,6 +40,10 @@ pub struct Replica {
     items: Mutex<Option<(Digest, Arc<Items>)>>,
     /// The digest of the state that belongs to this head: every peer that waits for news asks for it.
     digest: Mutex<Option<(Arc<Head>, Digest)>>,
+    /// The dictionary for those who dial, once one of them has asked for it.
+    dictionary: Mutex<Own>,
+    /// From so many arrivals on there is one.
+    dictionary_arrivals_min: u64,
     commits: watch::Sender<u64>,
     /// Called with `false` after each commit of what a peer sent, with `true` when no more of it is on its way.
     merged: Box<dyn Fn(bool) + Send + Sync>,
@@ -69,7 +78,28 @@ impl Replica {
         let (commits, _) = watch::channel(0);
         let (asked, items, digest) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (merged, is_merging) = (Box::new(|_| ()), AtomicBool::new(false));
-        Self { store, clock, wall, mint, asked, items, digest, commits, merged, is_merging }
+        let (dictionary, dictionary_arrivals_min) = (Mutex::default(), DICTIONARY_ARRIVALS_MIN);
+        Self {
+            store,
+            clock,
+            wall,
+            mint,
+            asked,
+            items,
+            digest,
+            dictionary,
+            dictionary_arrivals_min,
+            commits,
+            merged,
+            is_merging,
+        }
+    }
+
+    /// The same, with a dictionary from so many arrivals on.
+    #[cfg(test)]
+    pub(crate) fn with_dictionary_from(mut self, arrivals: u64) -> Self {
+        self.dictionary_arrivals_min = arrivals;
+        self
     }
 
     /// The same, and `merged` is called with `false` after each commit of what a peer sent, and with `true` when no
@@ -113,6 +143,8 @@ impl Replica {
 
     /// The answer to a question, except that to `Watch` there is none while nothing is new.
     pub fn answer(&self, ask: &Ask) -> Result<Vec<u8>, SyncError> {
+        let dictionary = ask.dictionary.and_then(|name| self.dictionary_named(name));
+        let dictionary = dictionary.as_deref();
         let tell = match &ask.question {
             Question::Greet { digest } => self.greeted(digest)?,
             Question::Meet { state } => self.met(state)?,
@@ -123,23 +155,18 @@ impl Replica {
                     whole: *whole,
                     bytes_max: (*bytes_max as usize).min(SYNC_PAGE_BYTES),
                 };
-                Tell::Page { page: self.page(wanted)?.encode() }
+                Tell::Page { page: self.page(wanted)?.encode_with(dictionary) }
             }
             Question::Offer { known } => {
                 let mine = self.store.read()?.head()?.knowledge.clone();
                 let want = self.lend(ask.link, lacking(&mine, &frame::knowledge(known)));
                 Tell::Want { known: frame::lasts(&mine), want }
             }
-            Question::Push { page } => {
-                let taken = self.take(&Page::decode(page)?, false)?;
-                let head = self.store.read()?.head()?;
-                lock(&self.asked).settle(&head.knowledge);
-                Tell::Took { known: frame::lasts(&head.knowledge), whole: taken.whole }
-            }
+            Question::Push { page } => self.pushed(page)?,
             Question::Watch { digest, current, last, .. } => {
                 // Who waits for news has nothing more to push.
                 self.rest();
-                let news = self.news(digest, Origin(*current), Seq(*last))?;
+                let news = self.news(digest, Origin(*current), Seq(*last), dictionary)?;
                 news.unwrap_or(Tell::Same { now_ms: self.now_ms() })
             }
             Question::Reconcile { message } => Tell::Reconciled { message: self.items()?.answer(message)? },
@@ -151,6 +178,7 @@ impl Replica {
             Question::Heal { bundle } => {
                 Tell::Healed { admitted: self.readmit(&frame::decode_bundle(bundle)?)? }
             }
+            Question::Dictionary { held } => self.dictionary_for(*held)?,
         };
         Ok(tell.encode())
     }
@@ -165,6 +193,10 @@ impl Replica {
     /// The first row of a page tells; without it the rest would be dropped.
     pub fn needs_files(ask: &Ask) -> Result<bool, SyncError> {
         let Question::Push { page } = &ask.question else { return Ok(false) };
+        if pack::dictionary_of(page).is_some() {
+            // Nobody was given a dictionary of a Root without files.
+            return Ok(false);
+        }
         let page = Page::decode(page)?;
         let first = page.rows().next();
         Ok(first.is_some_and(|row| row.dot.seq.0 == 1 && matches!(row.body, gset::Body::Whole(_))))
@@ -187,7 +219,55 @@ impl Replica {
         Ok(Tell::State { state, forked, now_ms: self.now_ms() })
     }
 
-    fn news(&self, digest: &Digest, current: Origin, last: Seq) -> Result<Option<Tell>, SyncError> {
+    fn pushed(&self, page: &[u8]) -> Result<Tell, SyncError> {
+        let dictionary = match pack::dictionary_of(page) {
+            Some(name) => match self.dictionary_named(name) {
+                None => return Ok(Tell::NoDictionary),
+                named => named,
+            },
+            None => None,
+        };
+        let taken = self.take(&Page::decode_with(page, dictionary.as_deref())?.into(), false)?;
+        let head = self.store.read()?.head()?;
+        lock(&self.asked).settle(&head.knowledge);
+        Ok(Tell::Took { known: frame::lasts(&head.knowledge), whole: taken.whole })
+    }
+
+    /// Our present dictionary, if it is the one of this name.
+    pub(super) fn dictionary_named(&self, name: DictionaryName) -> Option<Arc<Dictionary>> {
+        lock(&self.dictionary).named(name)
+    }
+
+    /// Our dictionary for one who holds that of this name. It is made when it is asked for.
+    fn dictionary_for(&self, held: Option<DictionaryName>) -> Result<Tell, SyncError> {
+        let tables = self.store.read()?;
+        let due = dictionary::made_of(tables.head()?.arrivals, self.dictionary_arrivals_min);
+        let kept = lock(&self.dictionary).present(due);
+        let dictionary = match (kept, due) {
+            (None, Some(due)) => {
+                let made = Arc::new(Dictionary::of(tables.as_ref(), due)?);
+                lock(&self.dictionary).put(due, &made);
+                Some(made)
+            }
+            (kept, _) => kept,
+        };
+        let name = dictionary.as_ref().map(|dictionary| dictionary.name());
+        let packed = dictionary.filter(|_| name != held).map(|dictionary| dictionary.encode());
+        Ok(Tell::Dictionary { name, packed: packed.unwrap_or_default() })
+    }
+
+    /// From how many arrivals on a Root has a dictionary.
+    pub(super) fn dictionary_arrivals_min(&self) -> u64 {
+        self.dictionary_arrivals_min
+    }
+
+    fn news(
+        &self,
+        digest: &Digest,
+        current: Origin,
+        last: Seq,
+        dictionary: Option<&Dictionary>,
+    ) -> Result<Option<Tell>, SyncError> {
         let tables = self.store.read()?;
         let head = tables.head()?;
         let now = self.digest_of(tables.as_ref(), &head)?;
@@ -200,8 +280,11 @@ impl Replica {
         let spans = [Span { origin: current.0, first: last.0 + 1, last: latest.0 }];
         let wanted =
             Wanted { spans: &spans, known: &Knowledge::new(), whole: false, bytes_max: SYNC_PAGE_BYTES };
-        let page =
-            if is_live { Some(Page::collect(tables.as_ref(), wanted, self.stamp())?.encode()) } else { None };
+        let page = if is_live {
+            Some(Page::collect(tables.as_ref(), wanted, self.stamp())?.encode_with(dictionary))
+        } else {
+            None
+        };
         Ok(Some(Tell::News { digest: now, last: latest.0, page }))
     }
 
@@ -235,30 +318,29 @@ impl Replica {
     /// Takes a page in, in one transaction, up to the first row that cannot be taken. `pulled`: we asked a configured
     /// peer for it. A dot of our own Origin in it that we do not hold means that our tables were rolled back; the next
     /// admission then begins a new Origin.
-    pub(super) fn take(&self, page: &Page, pulled: bool) -> Result<Taken, SyncError> {
-        let (now_ms, mut taken, mut refused) = (self.now_ms(), Taken::default(), None);
+    pub(super) fn take(&self, page: &ReadyPage, pulled: bool) -> Result<Taken, SyncError> {
+        let (now_ms, rows) = (self.now_ms(), page.rows());
+        let (mut taken, mut refused) = (Taken::default(), None);
         self.store.commit(&mut |tables| {
             (taken, refused) = (Taken::default(), None);
-            for incoming in page.rows() {
-                if is_one_too_many(tables, incoming.dot.origin)? {
-                    refused = Some(incoming.dot.origin);
+            let mut left = rows.as_slice();
+            while let Some(row) = left.first() {
+                let origin = row.incoming.dot.origin;
+                if is_one_too_many(tables, origin)? {
+                    refused = Some(origin);
                     break;
                 }
-                let is_ours = pulled && incoming.dot.origin == tables.head()?.origin;
-                let merged = gset::merge(tables, incoming, now_ms)?;
-                if !taken.count(merged, incoming) {
-                    break;
-                }
-                taken.future +=
-                    u64::from(matches!(merged, Merged::New | Merged::Loser) && is_ahead(incoming, now_ms));
-                let is_new = !matches!(merged, Merged::Known);
+                let is_ours = pulled && origin == tables.head()?.origin;
+                let before = taken.dots;
+                left = take_some(tables, left, now_ms, &mut taken)?;
+                let is_new = taken.dots > before;
                 if is_ours && is_new && tables.head()?.next_origin.is_none() && rule::holds(Rule::Minting) {
                     tables.put_next_origin((self.mint)())?;
                 }
             }
             Ok(())
         })?;
-        self.observe(page.clock);
+        self.observe(page.page().clock);
         metrics::counter!("laterbase_sync_events_taken_total").increment(taken.events);
         metrics::counter!("laterbase_sync_events_repeated_total").increment(taken.repeated);
         metrics::counter!("laterbase_sync_events_future_total").increment(taken.future);
@@ -361,12 +443,13 @@ impl Replica {
 
 impl Taken {
     /// Counts a row; false if the page ends here.
-    fn count(&mut self, merged: Merged, incoming: Incoming<'_>) -> bool {
+    fn count(&mut self, merged: Merged, incoming: Incoming<'_>, now_ms: u64) -> bool {
         let is_whole = matches!(incoming.body, gset::Body::Whole(_));
         match merged {
             Merged::New | Merged::Loser => {
                 self.events += 1;
                 self.dots += 1;
+                self.future += u64::from(is_ahead(incoming, now_ms));
             }
             Merged::Alias => {
                 self.dots += 1;
@@ -378,6 +461,26 @@ impl Taken {
         }
         !matches!(merged, Merged::NeedsWhole | Merged::Gap)
     }
+}
+
+/// Takes the next rows in: all that are plainly new, or else one. The rest of them; nothing if the page ends here.
+fn take_some<'r, 'p>(
+    tables: &mut dyn TablesMut,
+    rows: &'r [Ready<'p>],
+    now_ms: u64,
+    taken: &mut Taken,
+) -> TableResult<&'r [Ready<'p>]> {
+    let new = gset::merge_new(tables, rows, now_ms)?;
+    let (new, rest) = rows.split_at(new);
+    for row in new {
+        taken.count(Merged::New, row.incoming, now_ms);
+    }
+    if !new.is_empty() {
+        return Ok(rest);
+    }
+    let Some((row, rest)) = rows.split_first() else { return Ok(&[]) };
+    let merged = gset::merge_ready(tables, *row, now_ms)?;
+    Ok(if taken.count(merged, row.incoming, now_ms) { rest } else { &[] })
 }
 
 /// Whether an event is so far ahead that admission, by default, would refuse it. A merge takes it, or replicas would

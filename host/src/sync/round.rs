@@ -7,9 +7,12 @@
 //! The code reads as if the peer always answered. Where the exchange fails, the round ends with that error; whatever
 //! was taken by then is durable and need not be sent again, and the next round begins where this one broke off.
 
+use super::dictionary::{Agreed, Dictionary};
 use super::error::{ExchangeError, FrameError, SyncError};
 use super::frame::{self, Ask, Question, Tell, Told};
+use super::pack;
 use super::page::{Page, Wanted};
+use super::ready::ReadyPage;
 use super::reconcile::{Asking, Items};
 use super::replica::{Replica, Taken};
 use super::state::{Digest, Span, State, lacking};
@@ -28,15 +31,16 @@ pub trait Exchange {
     /// Sends a question's frame and returns the answer's.
     fn exchange(&mut self, ask: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, ExchangeError>>;
 
-    /// Sends a question's frame and does some work while the answer is on its way.
-    fn alongside<T: Send + 'static>(
+    /// Sends a question's frame and reads the answer, and does some work at the same time.
+    fn alongside<A: Send + 'static, T: Send + 'static>(
         &mut self,
         ask: Vec<u8>,
+        read: impl FnOnce(Vec<u8>) -> A + Send + 'static,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = (Result<Vec<u8>, ExchangeError>, T)> {
+    ) -> impl Future<Output = (Result<A, ExchangeError>, T)> {
         async {
             let done = work();
-            (self.exchange(ask).await, done)
+            (self.exchange(ask).await.map(read), done)
         }
     }
 
@@ -58,6 +62,8 @@ pub struct Link {
     known: Knowledge,
     /// The size of pages: halved when a link breaks, doubled when a page comes through.
     page_bytes: usize,
+    /// The peer's dictionary for small pages.
+    pub(super) agreed: Agreed,
     /// What was moved, since the link began.
     pub moved: Moved,
 }
@@ -108,6 +114,7 @@ impl Link {
             digest: Digest::default(),
             known: Knowledge::new(),
             page_bytes: SYNC_PAGE_BYTES,
+            agreed: Agreed::default(),
             moved: Moved::default(),
         }
     }
@@ -126,8 +133,25 @@ impl Link {
         self.page_bytes = (self.page_bytes * 2).min(SYNC_PAGE_BYTES);
     }
 
-    fn question(&self, question: Question) -> Ask {
-        Ask { link: self.number, question }
+    /// A connection stands anew.
+    pub fn connected(&mut self) {
+        self.agreed.connected();
+    }
+
+    pub(super) fn question(&self, question: Question) -> Ask {
+        let present = self.agreed.dictionary().filter(|_| question.is_for_page());
+        let dictionary = present.as_deref().map(Dictionary::name);
+        Ask { link: self.number, question, dictionary }
+    }
+
+    /// What was read; where a dictionary may be to blame for the failure, none is used from now on.
+    fn unspoilt<T>(&mut self, read: Result<T, Unread>) -> Result<T, SyncError> {
+        read.map_err(|unread| {
+            if unread.spoilt {
+                self.agreed.spoilt();
+            }
+            unread.error
+        })
     }
 
     /// The question whether the peer holds something else than it did; it waits up to `wait_ms` for that. What it
@@ -147,7 +171,10 @@ impl Link {
         let Tell::News { digest, last, page } = answer else { return Err(unexpected("watch", &answer)) };
         if let Some(page) = page {
             let own = Span { origin: self.current.0, first: 1, last: SEQ_MAX };
-            self.count(replica.take(&asked_for(&page, &[own])?, true)?);
+            let dictionary = self.agreed.dictionary();
+            let page = asked_for(&page, &[own], dictionary.as_deref());
+            let page = self.unspoilt(page)?;
+            self.count(replica.take(&page.into(), true)?);
         }
         self.digest = digest;
         let knowledge = replica.store().read()?.head()?.knowledge.clone();
@@ -373,30 +400,32 @@ impl<X: Exchange> Talk<'_, X> {
         reconcile(&items, self.peer, self.link.number).await
     }
 
-    /// Asks for the next page while the one before is being taken in, as if all of that could be taken. If it could
-    /// not, the rows asked for too early do not follow on what is here, and are dropped.
+    /// Asks for the next page, and reads it, while the one before is being taken in, as if all of that could be
+    /// taken. If it could not, the rows asked for too early do not follow on what is here, and are dropped.
     async fn pull(&mut self, theirs: &State) -> Result<(), SyncError> {
         let (held, mut whole, mut early) = (theirs.knowledge(), false, None);
         loop {
             let known = self.replica.store().read()?.head()?.knowledge.clone();
             let is_early = early.is_some();
-            let (answer, want) = match early.take() {
+            let dictionary = self.link.agreed.dictionary();
+            let page = match early.take() {
                 Some(early) => early,
                 None => match self.next_page(&known, &held, whole) {
-                    Some((ask, want)) => (self.peer.exchange(ask).await?, want),
+                    Some((ask, want)) => {
+                        pulled(&self.peer.exchange(ask).await?, &want, dictionary.as_deref())
+                    }
                     None => return Ok(()),
                 },
             };
-            let answer = Tell::decode(&answer)?;
-            let Tell::Page { page } = answer else { return Err(unexpected("pull", &answer)) };
-            let page = asked_for(&page, &want)?;
-            let (rows, after) = (page.len(), page.after(&known));
+            let page = self.link.unspoilt(page)?;
+            let (rows, after) = (page.page().len(), page.page().after(&known));
             let replica = Arc::clone(self.replica);
             let take = move || replica.take(&page, true);
             let taken = match self.next_page(&after, &held, false) {
                 Some((ask, want)) => {
-                    let (answer, taken) = self.peer.alongside(ask, take).await;
-                    early = Some((answer?, want));
+                    let read = move |answer: Vec<u8>| pulled(&answer, &want, dictionary.as_deref());
+                    let (answer, taken) = self.peer.alongside(ask, read, take).await;
+                    early = Some(answer?);
                     taken?
                 }
                 None => take()?,
@@ -449,6 +478,17 @@ impl<X: Exchange> Talk<'_, X> {
         self.push_pages(want).await
     }
 
+    /// Sends a page; once more without a dictionary if the peer does not have it any more.
+    async fn send(&mut self, page: &Page) -> Result<Tell, SyncError> {
+        let packed = page.encode_with(self.link.agreed.dictionary().as_deref());
+        let answer = self.ask(Question::Push { page: packed }).await?;
+        if !matches!(answer, Tell::NoDictionary) {
+            return Ok(answer);
+        }
+        self.link.agreed.lost();
+        self.ask(Question::Push { page: page.encode() }).await
+    }
+
     /// Pushes `want` page by page, and keeps what the peer says that it holds.
     async fn push_pages(&mut self, mut want: Vec<Span>) -> Result<(), SyncError> {
         let mut whole = false;
@@ -459,7 +499,7 @@ impl<X: Exchange> Talk<'_, X> {
                 break;
             }
             let rows = page.len() as u64;
-            let answer = self.ask(Question::Push { page: page.encode() }).await?;
+            let answer = self.send(&page).await?;
             let Tell::Took { known: after, whole: again } = answer else {
                 return Err(unexpected("push", &answer));
             };
@@ -493,7 +533,7 @@ pub(super) async fn reconcile(
 ) -> Result<(Vec<frame::Name>, Vec<frame::Name>), SyncError> {
     let (mut asking, mut message) = Asking::begin(items)?;
     loop {
-        let ask = Ask { link, question: Question::Reconcile { message } };
+        let ask = Ask { link, question: Question::Reconcile { message }, dictionary: None };
         let answer = Tell::decode(&peer.exchange(ask.encode()).await?)?;
         let Tell::Reconciled { message: step } = answer else {
             return Err(unexpected("reconcile", &answer));
@@ -512,21 +552,41 @@ pub(super) async fn fetch<'n>(
     names: &'n [frame::Name],
 ) -> Result<(Vec<Told>, &'n [frame::Name]), SyncError> {
     let asked = names.get(..names.len().min(SYNC_NAMES_MAX)).unwrap_or_default().to_vec();
-    let ask = Ask { link, question: Question::Fetch { names: asked } };
+    let ask = Ask { link, question: Question::Fetch { names: asked }, dictionary: None };
     let answer = Tell::decode(&peer.exchange(ask.encode()).await?)?;
     let Tell::Bundle { bundle, names: looked_at } = answer else { return Err(unexpected("fetch", &answer)) };
     let looked_at = usize::try_from(looked_at).unwrap_or(usize::MAX).max(1);
     Ok((frame::decode_bundle(&bundle)?, names.get(looked_at..).unwrap_or_default()))
 }
 
+/// Why a page could not be read.
+#[derive(Debug)]
+struct Unread {
+    error: SyncError,
+    /// The page was packed with the dictionary: that may be the fault.
+    spoilt: bool,
+}
+
+/// The page that answers a pull of these spans.
+fn pulled(answer: &[u8], spans: &[Span], dictionary: Option<&Dictionary>) -> Result<ReadyPage, Unread> {
+    let unread = |error| Unread { error, spoilt: false };
+    let answer = Tell::decode(answer).map_err(|error| unread(error.into()))?;
+    let Tell::Page { page } = answer else { return Err(unread(unexpected("pull", &answer))) };
+    asked_for(&page, spans, dictionary).map(ReadyPage::from)
+}
+
 /// The page in these bytes, if it holds nothing but dots of these spans.
-fn asked_for(page: &[u8], spans: &[Span]) -> Result<Page, SyncError> {
-    let page = Page::decode(page)?;
+fn asked_for(packed: &[u8], spans: &[Span], dictionary: Option<&Dictionary>) -> Result<Page, Unread> {
+    let unread = |error: FrameError| {
+        let spoilt = pack::dictionary_of(packed).is_some();
+        Unread { error: error.into(), spoilt }
+    };
+    let page = Page::decode_with(packed, dictionary).map_err(unread)?;
     if page.is_of(spans) {
-        Ok(page)
-    } else {
-        Err(SyncError::Frame(FrameError::Form("the page holds dots that were not asked for")))
+        return Ok(page);
     }
+    let error = SyncError::Frame(FrameError::Form("the page holds dots that were not asked for"));
+    Err(Unread { error, spoilt: false })
 }
 
 pub(super) fn unexpected(asked: &'static str, answer: &Tell) -> SyncError {

@@ -157,7 +157,7 @@ struct Meanwhile<'r> {
 impl Exchange for Meanwhile<'_> {
     async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
         let answer = self.direct.exchange(ask).await;
-        self.ours.take(&std::mem::take(&mut self.page), true).expect("another's page is taken");
+        self.ours.take(&std::mem::take(&mut self.page).into(), true).expect("another's page is taken");
         answer
     }
 }
@@ -268,7 +268,7 @@ impl Exchange for Overtaken<'_> {
     async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
         let answer = self.peer.exchange(ask).await?;
         if let Ok(frame::Tell::Page { page }) = frame::Tell::decode(&answer) {
-            self.ours.take(&Page::decode(&page).expect("a page"), false).expect("it is taken");
+            self.ours.take(&Page::decode(&page).expect("a page").into(), false).expect("it is taken");
         }
         Ok(answer)
     }

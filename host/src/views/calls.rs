@@ -7,9 +7,11 @@ use super::build::View;
 use super::computes::{Computes, Failure, FoldFailure};
 use super::error::ViewError;
 use super::index::entry::Deltas;
+use super::states::{self, Fault};
 use crate::core::event::EventKey;
 use crate::core::limits::STATE_BYTES_MAX;
 use crate::plugin::delta_ref;
+use laterbase_plugin::abi::DeltaRef;
 
 /// A fold call carries so many deltas.
 const RUN_DELTAS: usize = 1024;
@@ -26,7 +28,7 @@ pub(super) struct Calls<'r> {
     /// How many deltas were folded.
     pub(super) folded: u64,
     /// The events at which a fold failed, of the aggregate at hand.
-    pub(super) faults: Vec<(EventKey, Failure)>,
+    pub(super) faults: Vec<Fault>,
 }
 
 /// Deltas in key order in one buffer.
@@ -83,35 +85,45 @@ impl<'r> Calls<'r> {
                     }
                     Err(failed) => failed,
                 };
-            // Without a name for the culprit it is found one by one.
-            let Some(at) = at.filter(|at| *at < rest.len()).or((rest.len() == 1).then_some(0)) else {
-                let (first, others) = rest.split_at(1);
-                match self.plugins.fold(self.view.position, state.as_deref(), first) {
-                    Ok(folded) => state = Some(self.bounded(folded)?),
-                    Err(failed) => self.set_aside(first.first().map(|delta| delta.key), failed.failure),
-                }
-                rest = others;
-                continue;
-            };
-            let culprit = rest.get(at).map(|delta| delta.key);
-            let from = rest.iter().position(|delta| Some(delta.key) == culprit).unwrap_or(at);
+            // Whoever is to blame goes with all of its deltas; without a name the first event is tried alone.
+            let culprit = at.and_then(|at| rest.get(at)).map(|delta| delta.key);
+            let from = rest.iter().position(|delta| Some(delta.key) == culprit).unwrap_or(0);
             let (good, bad) = rest.split_at(from);
             if !good.is_empty() {
-                let folded = self.plugins.fold(self.view.position, state.as_deref(), good);
-                state = Some(self.bounded(folded.map_err(|failed| self.failed(failed.failure))?)?);
+                state = Some(self.folded(state.as_deref(), good)?.map_err(|failure| self.failed(failure))?);
             }
-            self.set_aside(culprit, failure);
-            let others = bad.iter().position(|delta| Some(delta.key) != culprit).unwrap_or(bad.len());
-            rest = bad.get(others..).unwrap_or_default();
+            let event = bad.first().map(|delta| delta.key);
+            let others = bad.iter().position(|delta| Some(delta.key) != event).unwrap_or(bad.len());
+            let (own, others) = bad.split_at(others);
+            let alone = if culprit.is_some() { Err(failure) } else { self.folded(state.as_deref(), own)? };
+            match alone {
+                Ok(folded) => state = Some(folded),
+                Err(failure) => self.set_aside(own, failure),
+            }
+            rest = others;
         }
         drop(deltas);
         run.clear();
         Ok(state)
     }
 
-    fn set_aside(&mut self, event: Option<EventKey>, failure: Failure) {
-        if let Some(event) = event.filter(|event| self.faults.iter().all(|(known, _)| known != event)) {
-            self.faults.push((event, failure));
+    fn folded(
+        &self,
+        state: Option<&[u8]>,
+        run: &[DeltaRef<'_>],
+    ) -> Result<Result<Vec<u8>, Failure>, ViewError> {
+        match self.plugins.fold(self.view.position, state, run) {
+            Ok(folded) => self.bounded(folded).map(Ok),
+            Err(FoldFailure { failure, .. }) => Ok(Err(failure)),
+        }
+    }
+
+    fn set_aside(&mut self, own: &[DeltaRef<'_>], failure: Failure) {
+        let Some(event) = own.first().map(|delta| delta.key) else { return };
+        let deltas = states::hash_of(own.iter().map(|delta| delta.delta.as_slice()));
+        let fault = Fault { event, deltas, failure };
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
         }
     }
 

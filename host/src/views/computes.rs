@@ -5,9 +5,11 @@
 //! any thread, and gives the same result each time: the revisions below stand for that, and [`super::drift`] looks.
 
 use crate::core::event::EventKey;
+pub use crate::plugin::Upcast;
 use laterbase_plugin::EventRef;
 use laterbase_plugin::abi::DeltaRef;
 use laterbase_plugin::declare::AlgebraKind;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Names one version of what a plugin computes; it is part of the names of the tables that hold the results.
@@ -64,17 +66,42 @@ pub struct ViewInfo {
     pub algebra: AlgebraKind,
 }
 
-/// An event in its type's newest version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upcast {
-    /// The event's key.
-    pub key: EventKey,
-    /// The number of its type.
-    pub type_number: u32,
-    /// The version that `data` is written in.
-    pub version: u32,
-    /// The user's bytes.
-    pub data: Vec<u8>,
+/// What a Keyspace made of some events: (aggregate key, delta) of each, in one buffer. The keys are canonical and have
+/// as many parts as the Keyspace says.
+#[derive(Clone, Debug, Default)]
+pub struct Mapped {
+    bytes: Vec<u8>,
+    /// The event's position, and where key and delta begin and end; by position.
+    rows: Vec<(usize, [usize; 3])>,
+    failures: BTreeMap<usize, Failure>,
+}
+
+impl Mapped {
+    /// Appends what the event at `position` adds; positions never fall.
+    pub fn push(&mut self, position: usize, aggregate: &[u8], delta: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(aggregate);
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(delta);
+        self.rows.push((position, [start, middle, self.bytes.len()]));
+    }
+
+    /// Notes that the event at `position` could not be mapped.
+    pub fn fail(&mut self, position: usize, failure: Failure) {
+        self.failures.insert(position, failure);
+    }
+
+    /// What the event at `position` adds to which aggregates, in the order of emission, or why nothing is known of it.
+    pub fn of(&self, position: usize) -> Result<impl Iterator<Item = (&[u8], &[u8])>, Failure> {
+        if let Some(failure) = self.failures.get(&position) {
+            return Err(failure.clone());
+        }
+        let start = self.rows.partition_point(|(other, _)| *other < position);
+        let own = self.rows.get(start..).unwrap_or_default().iter();
+        let piece = |from: usize, to: usize| self.bytes.get(from..to).unwrap_or_default();
+        let pair = move |[start, middle, end]: [usize; 3]| (piece(start, middle), piece(middle, end));
+        Ok(own.take_while(move |(other, _)| *other == position).map(move |(_, ends)| pair(*ends)))
+    }
 }
 
 /// Why a plugin did not compute something.
@@ -105,9 +132,6 @@ pub struct FoldFailure {
     pub at: Option<usize>,
 }
 
-/// An aggregate key and the delta that one event adds to it.
-pub type Emission = (Vec<u8>, Vec<u8>);
-
 /// What a Root's plugins compute. Positions count from 0 in the lists that `keyspaces` and `views` return.
 pub trait Computes: Send + Sync {
     /// The Root's name.
@@ -121,11 +145,11 @@ pub trait Computes: Send + Sync {
     /// Changes whenever `upcast` or `retracts` may give other results for events that can retract others.
     fn retractions_revision(&self) -> Revision;
     /// Each event in its newest version, in order; none for a type that no Schema owns.
-    fn upcast(&self, events: &[EventRef<'_>]) -> Vec<Result<Option<Upcast>, Failure>>;
+    fn upcast<'e>(&self, events: &[EventRef<'e>]) -> Vec<Result<Option<Upcast<'e>>, Failure>>;
     /// The keys that each event voids, in order.
-    fn retracts(&self, events: &[Upcast]) -> Vec<Result<Vec<EventKey>, Failure>>;
-    /// What each event adds to which aggregates, in order; nothing for types that the Keyspace does not take.
-    fn map(&self, keyspace: usize, events: &[Upcast]) -> Vec<Result<Vec<Emission>, Failure>>;
+    fn retracts(&self, events: &[EventRef<'_>]) -> Vec<Result<Vec<EventKey>, Failure>>;
+    /// What each event adds to which aggregates; nothing for types that the Keyspace does not take.
+    fn map(&self, keyspace: usize, events: &[EventRef<'_>]) -> Mapped;
     /// The canonical aggregate key for the parts that a user typed.
     fn query_key(&self, keyspace: usize, typed: &[String]) -> Result<Vec<u8>, Failure>;
     /// `state` (none: identity) with the deltas of a run in key order folded in.

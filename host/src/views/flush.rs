@@ -13,10 +13,13 @@
 use super::build::Keyspace;
 use super::index::Id;
 use super::index::border::Borders;
+use super::index::entry::Body;
 use super::index::write::Writing;
 use super::layout::{self, Position};
 use super::rows::{Rows, RowsMut, Table};
-use super::tail::{Pending, Segment};
+use super::runs::Run;
+use super::tail::Segment;
+use crate::core::event::EventKey;
 use crate::core::tables::Result;
 use std::sync::Arc;
 
@@ -28,10 +31,12 @@ const PIECE_ROWS: usize = 4096;
 pub(super) struct Flush {
     keyspace: Keyspace,
     segment: Segment,
-    /// Aggregates that may have no number yet, the next one last.
-    unnumbered: Vec<Arc<[u8]>>,
+    /// The segment's entries.
+    entries: Arc<Run>,
+    /// Where the entries of aggregates begin that may have no number yet, the next one last.
+    unnumbered: Vec<usize>,
     /// Numbered aggregates that are not written yet, the next one last once all are numbered.
-    waiting: Vec<(Id, Arc<[u8]>)>,
+    waiting: Vec<(Id, usize)>,
 }
 
 /// What is left to do.
@@ -44,17 +49,26 @@ pub(super) enum Left {
 }
 
 impl Flush {
-    /// Writes `segment` of `keyspace`.
-    pub(super) fn new(keyspace: Keyspace, segment: Segment) -> Self {
-        let mut unnumbered: Vec<Arc<[u8]>> = Vec::new();
-        for key in segment.entries.keys() {
-            let aggregate = layout::aggregate_of(key);
-            if unnumbered.last().is_none_or(|last| **last != *aggregate) {
-                unnumbered.push(aggregate.into());
+    /// Writes `segment` of `keyspace`, whose entries are `entries`.
+    pub(super) fn new(keyspace: Keyspace, segment: Segment, entries: Arc<Run>) -> Self {
+        let (mut unnumbered, mut last): (Vec<usize>, &[u8]) = (Vec::new(), &[]);
+        for (at, row) in entries.from(&[]).enumerate() {
+            let aggregate = layout::aggregate_of(row.key);
+            if last != aggregate {
+                unnumbered.push(at);
+                last = aggregate;
             }
         }
         unnumbered.reverse();
-        Self { keyspace, segment, unnumbered, waiting: Vec::new() }
+        Self { keyspace, segment, entries, unnumbered, waiting: Vec::new() }
+    }
+
+    /// The aggregate whose entries begin there, and these.
+    fn aggregate(&self, at: usize) -> (&[u8], impl Iterator<Item = (EventKey, Body<'_>)>) {
+        let aggregate = self.entries.row(at).map_or(&[][..], |row| layout::aggregate_of(row.key));
+        let rows = (at..).map_while(|at| self.entries.row(at));
+        let own = rows.take_while(move |row| layout::aggregate_of(row.key) == aggregate);
+        (aggregate, own.map_while(|row| Some((layout::event_of(row.key).ok()?, Body::of(row.body)))))
     }
 
     /// Which Keyspace's segment it is.
@@ -101,19 +115,18 @@ impl Flush {
         Left::More
     }
 
-    fn number(&self, rows: &mut dyn RowsMut, position: &mut Position) -> Result<Vec<(Id, Arc<[u8]>)>> {
+    fn number(&self, rows: &mut dyn RowsMut, position: &mut Position) -> Result<Vec<(Id, usize)>> {
         let table = Table::Numbers(self.keyspace.tables);
         let mut numbered = Vec::new();
-        for aggregate in self.unnumbered.iter().rev().take(PIECE_ROWS) {
-            let id = match super::slot::number_of(&*rows, &self.keyspace, aggregate)? {
-                Some(id) => id,
-                None => {
-                    position.numbers += 1;
-                    rows.put(table, aggregate, &position.numbers.to_be_bytes())?;
-                    position.numbers
-                }
-            };
-            numbered.push((id, Arc::clone(aggregate)));
+        for at in self.unnumbered.iter().rev().take(PIECE_ROWS) {
+            let (aggregate, _) = self.aggregate(*at);
+            let known = super::slot::number_of(&*rows, &self.keyspace, aggregate)?;
+            let id = known.unwrap_or(position.numbers + 1);
+            if known.is_none() {
+                position.numbers = id;
+                rows.put(table, aggregate, &id.to_be_bytes())?;
+            }
+            numbered.push((id, *at));
         }
         Ok(numbered)
     }
@@ -122,9 +135,8 @@ impl Flush {
         let (table, version) = (Table::Index(self.keyspace.tables), self.segment.end.arrival);
         let mut writing = Writing { rows, table, borders, version };
         let (mut written, mut aggregates) = (0, 0);
-        for (id, aggregate) in self.waiting.iter().rev() {
-            let pending: Vec<&Pending> = self.segment.of(aggregate).collect();
-            let changes: Vec<_> = pending.iter().map(|pending| (pending.event, pending.body())).collect();
+        for (id, at) in self.waiting.iter().rev() {
+            let changes: Vec<_> = self.aggregate(*at).1.collect();
             writing.put(*id, &changes)?;
             aggregates += 1;
             written += changes.len();
@@ -158,7 +170,7 @@ impl Flush {
 #[derive(Debug)]
 pub(super) enum Piece {
     /// These aggregates have numbers now.
-    Numbers(Vec<(Id, Arc<[u8]>)>),
+    Numbers(Vec<(Id, usize)>),
     /// The entries of so many aggregates.
     Entries(usize),
     /// Everything else, and the cursor.

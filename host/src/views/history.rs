@@ -48,8 +48,8 @@ pub(super) fn winners(mut values: Vec<Value<'_>>) -> Vec<Winner> {
     winners
 }
 
-/// The spans of an entry: what each winner `adds`, less the periods in which it is voided. Where nothing is left, an
-/// empty span keeps the arrival.
+/// The spans of an entry: what each winner `adds`, less the periods in which it is voided. The first span begins with
+/// the arrival of the first of them; if that one does not count then, it is an empty one.
 pub(super) fn spans(
     winners: &[Winner],
     adds: &dyn Fn(&Winner) -> Option<Vec<Vec<u8>>>,
@@ -61,29 +61,36 @@ pub(super) fn spans(
         for (since, until) in without(winner.period, voided(winner)) {
             match spans.last_mut() {
                 Some(before) if before.until == Some(since) && before.deltas == deltas => {
-                    before.until = until
+                    before.until = until;
                 }
                 _ => spans.push(Span { since, until, deltas: deltas.clone() }),
             }
         }
     }
-    let first = winners.iter().find(|winner| spans.is_empty() && adds(winner).is_some());
-    spans.extend(first.map(|Winner { period: (since, _), .. }| Span {
-        since: *since,
-        until: Some(*since),
-        deltas: Vec::new(),
-    }));
+    if let Some(Winner { period: (arrival, _), .. }) = winners.iter().find(|winner| adds(winner).is_some())
+        && spans.first().is_none_or(|span| span.since != *arrival)
+    {
+        spans.insert(0, Span { since: *arrival, until: Some(*arrival), deltas: Vec::new() });
+    }
     spans
 }
 
-/// The periods in which a winner is `wanted` and not voided.
+/// The periods in which a winner is `wanted` and not voided; the first begins with the arrival of the first of them, as
+/// in [`spans`].
 pub(super) fn periods(
     winners: &[Winner],
     wanted: &dyn Fn(&Winner) -> bool,
     voided: &dyn Fn(&Winner) -> Vec<Period>,
 ) -> Vec<Period> {
     let wanted = winners.iter().filter(|winner| wanted(winner));
-    wanted.flat_map(|winner| without(winner.period, voided(winner))).collect()
+    let mut periods: Vec<Period> =
+        wanted.clone().flat_map(|winner| without(winner.period, voided(winner))).collect();
+    if let Some(Winner { period: (arrival, _), .. }) = wanted.clone().next()
+        && periods.first().is_none_or(|(since, _)| since != arrival)
+    {
+        periods.insert(0, (*arrival, Some(*arrival)));
+    }
+    periods
 }
 
 /// What is left of `period` without `holes`.

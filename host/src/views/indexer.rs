@@ -12,7 +12,9 @@ use super::follow;
 use super::index::Id;
 use super::index::border::Borders;
 use super::layout::{self, Position};
+use super::mapping::{self, BATCH_ARRIVALS_MAX, Batch};
 use super::rows::{Rows as _, Table, keys_under};
+use super::runs::Runs;
 use super::states;
 use super::tail::{Segment, Tail};
 use crate::core::event::EventKey;
@@ -21,8 +23,11 @@ use crate::store::Store;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 
+/// Whoever is more than so many batches behind maps so many of them ahead, on another thread.
+const FAR_BATCHES: u64 = 16;
 /// A segment with so many rows is flushed.
 const SEGMENT_ROWS: usize = 65_536;
 /// So many of the events that were set aside are tried again at once.
@@ -88,15 +93,67 @@ impl Indexer {
         self.open(events.as_ref())?;
         let Some(derived) = indexed.derived.get() else { return Ok(0) };
         let cells = self.cells(derived, build)?;
+        let tails: Vec<Tail> = cells.iter().map(|cell| Tail::clone(&cell.load())).collect();
+        let head = events.head()?.arrivals;
+        drop(events);
+        if let Some((start, until, lagging)) = follow::due(&tails, head) {
+            let positions: Vec<usize> = lagging
+                .iter()
+                .filter_map(|at| build.keyspaces.get(*at).map(|keyspace| keyspace.position))
+                .collect();
+            if until - start > FAR_BATCHES * BATCH_ARRIVALS_MAX {
+                self.advance_far(build, &cells, &positions, (start, until))?;
+            } else {
+                let batch = mapping::next(store.read()?.as_ref(), build, &positions, (start, until))?;
+                self.settle(build, &cells, batch)?;
+            }
+        }
+        Ok(self.position(build).unwrap_or(head))
+    }
+
+    /// Follows many batches: while one is settled and flushed, the next is mapped on another thread.
+    fn advance_far(
+        &mut self,
+        build: &Build,
+        cells: &[Arc<ArcSwap<Tail>>],
+        positions: &[usize],
+        (start, until): (u64, u64),
+    ) -> Result<(), ViewError> {
+        let store = Arc::clone(&self.store);
+        let (out, batches) = sync_channel(2);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut at = start;
+                for _ in 0..FAR_BATCHES {
+                    let next = || mapping::next(store.read()?.as_ref(), build, positions, (at, until));
+                    let batch = next();
+                    at = batch.as_ref().map_or(until, |batch: &Batch| batch.end);
+                    // Whoever settles may have failed; then nobody listens.
+                    if out.send(batch).is_err() || at >= until {
+                        break;
+                    }
+                }
+            });
+            for batch in batches {
+                self.settle(build, cells, batch?)?;
+                self.flush_piece()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Settles a mapped batch and shows it to readers.
+    fn settle(&mut self, build: &Build, cells: &[Arc<ArcSwap<Tail>>], batch: Batch) -> Result<(), ViewError> {
+        let indexed = Arc::clone(&self.indexed);
+        let Some(derived) = indexed.derived.get() else { return Ok(()) };
         let mut tails: Vec<Tail> = cells.iter().map(|cell| Tail::clone(&cell.load())).collect();
         let rows = derived.read()?;
-        let position = follow::follow(events.as_ref(), &rows, build, &mut tails)?;
+        follow::settle(self.store.read()?.as_ref(), &rows, build, &mut tails, batch)?;
         drop(rows);
         for (cell, tail) in cells.iter().zip(tails) {
             cell.store(Arc::new(tail));
         }
-        self.rotate(build, SEGMENT_ROWS)?;
-        Ok(position)
+        self.rotate(build, SEGMENT_ROWS)
     }
 
     /// How far `build` follows the arrivals; none if it has no Keyspaces.
@@ -153,10 +210,12 @@ impl Indexer {
         if flush::position(&derived.read()?, keyspace)?.begun.arrival > tail.position() {
             return Ok(());
         }
-        let segment = tail.active.clone();
+        // One run from now on: it is written in order.
+        let entries = tail.active.entries.whole();
+        let segment = Segment { entries: Runs::only(Arc::clone(&entries)), ..tail.active.clone() };
         let active = Segment { end: segment.end, ..Segment::default() };
         cell.store(Arc::new(Tail { flushing: Some(segment.clone()), active, epoch: tail.epoch }));
-        self.flushes.push_back((Flush::new(keyspace.clone(), segment), borders.clone()));
+        self.flushes.push_back((Flush::new(keyspace.clone(), segment, entries), borders.clone()));
         Ok(())
     }
 
@@ -298,9 +357,11 @@ fn write_retried(
     if segment.len() == 0 {
         return Ok(Vec::new());
     }
+    let entries = segment.entries.whole();
     let aggregates: BTreeSet<Vec<u8>> =
-        segment.entries.keys().map(|key| layout::aggregate_of(key).to_vec()).collect();
-    let mut flush = Flush::new(keyspace.clone(), segment);
+        entries.from(&[]).map(|row| layout::aggregate_of(row.key).to_vec()).collect();
+    let segment = Segment { entries: Runs::only(Arc::clone(&entries)), ..segment };
+    let mut flush = Flush::new(keyspace.clone(), segment, entries);
     loop {
         let piece = derived.write(&mut |rows| flush.piece(rows, borders))?;
         if flush.done(piece) == Left::Nothing {

@@ -7,7 +7,7 @@
 //!                                                                       `----> Snapshots to keep
 //! ```
 //! A late event or a retraction changes one entry of each aggregate that it belongs to; the next read folds the leaf
-//! that holds it and combines what is kept of the rest ([`tree`] for states that merge, [`ordered`] for those that only
+//! that holds it and combines what is kept of the rest (`tree` for states that merge, `ordered` for those that only
 //! fold). All rows are derived: the folder may be deleted at any time. Their tables are named by the revision of what
 //! computed them, so plugins that are replaced and those that replace them work side by side.
 //!
@@ -32,6 +32,7 @@ mod indexer;
 mod known;
 mod layout;
 mod litter;
+mod mapping;
 mod ordered;
 mod pages;
 mod plugins;
@@ -39,6 +40,7 @@ mod read;
 mod reload;
 mod repair;
 mod rows;
+mod runs;
 mod slot;
 mod states;
 mod tail;
@@ -49,7 +51,7 @@ mod tree;
 pub use answer::{Answer, Item, Page, PageQuery, SetAside};
 pub use bounds::Bounds;
 pub use computes::{
-    Computes, Emission, Failure, FailureKind, FoldFailure, KeyspaceInfo, Revision, Upcast, ViewInfo,
+    Computes, Failure, FailureKind, FoldFailure, KeyspaceInfo, Mapped, Revision, Upcast, ViewInfo,
 };
 pub use drift::Drift;
 pub use error::ViewError;
@@ -321,6 +323,12 @@ impl Views {
         let (reply, replies) = channel();
         self.order(Order::Settle(reply))?;
         replies.recv().map_err(|_| ViewError::Closing)?.map_err(ViewError::Indexing)
+    }
+
+    /// Waits until what goes on in the background is done.
+    #[cfg(test)]
+    fn finish_repairs(&self) {
+        self.repairs.finish();
     }
 
     /// The derived environment.

@@ -123,7 +123,7 @@ impl Ordered<'_, '_> {
     fn first(&mut self, range: &KeyRange) -> Result<Found, ViewError> {
         let start = Start { key: LEAST, state: None };
         let mut made = BTreeMap::new();
-        match self.piece(start, range, &[], false, &mut made)? {
+        match self.piece(start, range, &[], None, &mut made)? {
             Ended::AtEnd(state) => Ok(Found { state, checkpoints: self.rows_of(made)?, is_stale: false }),
             Ended::Equal(_) | Ended::Spent => unreachable!("nothing is kept that could be equal or stale"),
         }
@@ -132,15 +132,16 @@ impl Ordered<'_, '_> {
     /// Folds again from before each changed leaf; none if that takes too long.
     fn repair(&mut self, changed: &[EventKey], range: &KeyRange) -> Result<Option<Found>, ViewError> {
         let (mut made, mut rest) = (BTreeMap::new(), changed);
+        let spent = Some(self.calls.folded.saturating_add(self.budget));
         while let Some(leaf) = rest.first() {
             let start = self.checkpoint(Some(next(*leaf)), &made)?;
-            match self.piece(start, range, rest, true, &mut made)? {
+            match self.piece(start, range, rest, spent, &mut made)? {
                 Ended::AtEnd(state) => {
                     let checkpoints = self.rows_of(made)?;
                     return Ok(Some(Found { state, checkpoints, is_stale: false }));
                 }
                 Ended::Equal(at) => {
-                    rest = rest.get(rest.partition_point(|leaf| *leaf < at)..).unwrap_or_default()
+                    rest = rest.get(rest.partition_point(|leaf| *leaf < at)..).unwrap_or_default();
                 }
                 Ended::Spent => return Ok(None),
             }
@@ -162,11 +163,10 @@ impl Ordered<'_, '_> {
         start: Start,
         range: &KeyRange,
         changed: &[EventKey],
-        is_repair: bool,
+        spent: Option<u64>,
         made: &mut BTreeMap<EventKey, State>,
     ) -> Result<Ended, ViewError> {
         let id = self.aggregate.number()?;
-        let spent = self.calls.folded.saturating_add(self.budget);
         let mut piece = Piece {
             id,
             rows: self.rows,
@@ -175,12 +175,11 @@ impl Ordered<'_, '_> {
             calls: self.calls,
             changed,
             start: start.key,
-            spent: is_repair.then_some(spent),
+            spent,
             made,
             run: Run::default(),
             state: start.state,
             ended: Ok(None),
-            is_repair,
         };
         self.aggregate.walk(&KeyRange { from: start.key, until: range.until }, &mut piece)?;
         match piece.ended? {
@@ -290,13 +289,12 @@ struct Piece<'p, 'r> {
     calls: &'p mut Calls<'r>,
     changed: &'p [EventKey],
     start: EventKey,
-    /// The number of folded deltas at which it is given up.
+    /// The number of folded deltas at which it is given up; none for what is no repair, because nothing is kept yet.
     spent: Option<u64>,
     made: &'p mut BTreeMap<EventKey, State>,
     run: Run,
     state: State,
     ended: Result<Option<Ended>, ViewError>,
-    is_repair: bool,
 }
 
 impl Piece<'_, '_> {
@@ -308,7 +306,7 @@ impl Piece<'_, '_> {
     /// At a checkpoint: true if what is kept there is what was folded.
     fn check(&mut self, first: EventKey) -> Result<bool, ViewError> {
         self.fold()?;
-        if self.is_repair {
+        if self.spent.is_some() {
             let kept = self.rows.get(self.states, &checkpoint_key(self.id, first))?;
             if kept.is_some_and(|kept| kept == write_state(self.state.as_deref())) {
                 self.made.remove(&first);
@@ -317,6 +315,10 @@ impl Piece<'_, '_> {
         }
         self.made.insert(first, self.state.clone());
         Ok(false)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.spent.is_some_and(|spent| self.calls.folded > spent)
     }
 
     fn end(&mut self, ended: Result<Option<Ended>, ViewError>) -> ControlFlow<()> {
@@ -335,6 +337,7 @@ impl Visitor for Piece<'_, '_> {
             Ok(true) if self.changed.first().is_none_or(|leaf| *leaf < first) => {
                 self.end(Ok(Some(Ended::Equal(first))))
             }
+            Ok(_) if self.is_spent() => self.end(Ok(Some(Ended::Spent))),
             Ok(_) => ControlFlow::Continue(()),
             Err(error) => self.end(Err(error)),
         }
@@ -350,7 +353,7 @@ impl Visitor for Piece<'_, '_> {
         if let Err(error) = self.fold() {
             return self.end(Err(error));
         }
-        if self.spent.is_some_and(|spent| self.calls.folded > spent) {
+        if self.is_spent() {
             return self.end(Ok(Some(Ended::Spent)));
         }
         ControlFlow::Continue(())

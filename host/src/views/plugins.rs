@@ -1,7 +1,7 @@
 //! A Root's catalog of plugins as the view engine sees it.
 
 use super::computes::{
-    Computes, Emission, Failure, FailureKind, FoldFailure, KeyspaceInfo, Revision, Upcast, ViewInfo,
+    Computes, Failure, FailureKind, FoldFailure, KeyspaceInfo, Mapped, Revision, Upcast, ViewInfo,
 };
 use crate::core::event::EventKey;
 use crate::plugin::{CallError, EventRef, KeyspaceRef, RootCatalog, Services, Unread, ViewRef};
@@ -56,15 +56,10 @@ impl Computes for RootCatalog {
         Revision(RootCatalog::retractions_revision(self))
     }
 
-    fn upcast(&self, events: &[EventRef<'_>]) -> Vec<Result<Option<Upcast>, Failure>> {
+    fn upcast<'e>(&self, events: &[EventRef<'e>]) -> Vec<Result<Option<Upcast<'e>>, Failure>> {
         let results = RootCatalog::upcast(self, &Services::default(), events);
-        let own = |result: Result<crate::plugin::Upcast<'_>, Unread>| match result {
-            Ok(event) => Ok(Some(Upcast {
-                key: event.key,
-                type_number: event.type_number,
-                version: event.version,
-                data: event.data.into_owned(),
-            })),
+        let own = |result: Result<Upcast<'e>, Unread>| match result {
+            Ok(event) => Ok(Some(event)),
             Err(Unread::UnknownType { .. }) => Ok(None),
             Err(unknown @ Unread::UnknownVersion { .. }) => {
                 Err(Failure { kind: FailureKind::Refused, message: unknown.to_string() })
@@ -74,42 +69,38 @@ impl Computes for RootCatalog {
         results.into_iter().map(own).collect()
     }
 
-    fn retracts(&self, events: &[Upcast]) -> Vec<Result<Vec<EventKey>, Failure>> {
-        let refs: Vec<_> = events.iter().map(event_ref).collect();
-        let results = RootCatalog::retracts(self, &Services::default(), &refs);
+    fn retracts(&self, events: &[EventRef<'_>]) -> Vec<Result<Vec<EventKey>, Failure>> {
+        let results = RootCatalog::retracts(self, &Services::default(), events);
         results.into_iter().map(|keys| keys.map_err(|error| failure(&error))).collect()
     }
 
-    fn map(&self, keyspace: usize, events: &[Upcast]) -> Vec<Result<Vec<Emission>, Failure>> {
-        let every = |failure: &Failure| events.iter().map(|_| Err(failure.clone())).collect();
+    fn map(&self, keyspace: usize, events: &[EventRef<'_>]) -> Mapped {
+        let mut mapped = Mapped::default();
+        let mut all = |failure: &Failure| (0..events.len()).for_each(|at| mapped.fail(at, failure.clone()));
         let keyspace = match self.keyspace_at(keyspace) {
             Ok(keyspace) => keyspace,
-            Err(failure) => return every(&failure),
+            Err(failure) => {
+                all(&failure);
+                return mapped;
+            }
         };
-        let taken: Vec<usize> = (0..)
-            .zip(events)
-            .filter(|(_, event)| keyspace.takes(event.type_number))
-            .map(|(at, _)| at)
-            .collect();
-        let refs: Vec<_> = taken.iter().filter_map(|at| events.get(*at)).map(event_ref).collect();
+        let taken = (0..).zip(events).filter(|(_, event)| keyspace.takes(event.type_number));
+        let (at, refs): (Vec<usize>, Vec<EventRef<'_>>) = taken.map(|(at, event)| (at, *event)).unzip();
         let mapping = match keyspace.instance.map(&Services::default(), keyspace.index, &refs) {
             Ok(mapping) => mapping,
-            Err(error) => return every(&failure(&error)),
-        };
-        let mut results: Vec<Result<Vec<Emission>, Failure>> =
-            events.iter().map(|_| Ok(Vec::new())).collect();
-        let at = |index: usize| taken.get(index).copied().unwrap_or(usize::MAX);
-        for (index, key, delta) in mapping.rows() {
-            if let Some(Ok(rows)) = results.get_mut(at(index)) {
-                rows.push((key.to_vec(), delta.to_vec()));
+            Err(error) => {
+                all(&failure(&error));
+                return mapped;
             }
+        };
+        let place = |index: usize| at.get(index).copied().unwrap_or(usize::MAX);
+        for (index, key, delta) in mapping.rows() {
+            mapped.push(place(index), key, delta);
         }
         for (index, error) in mapping.failures() {
-            if let Some(result) = results.get_mut(at(*index)) {
-                *result = Err(failure(error));
-            }
+            mapped.fail(place(*index), failure(error));
         }
-        results
+        mapped
     }
 
     fn query_key(&self, keyspace: usize, typed: &[String]) -> Result<Vec<u8>, Failure> {
@@ -141,11 +132,6 @@ impl Computes for RootCatalog {
         let json = view.instance.render(&Services::default(), view.index, key, state);
         json.map(|json| json.get().as_bytes().to_vec()).map_err(|error| failure(&error))
     }
-}
-
-fn event_ref(event: &Upcast) -> EventRef<'_> {
-    let Upcast { key, type_number, version, data } = event;
-    EventRef { key: *key, type_number: *type_number, version: *version, data: data.as_slice().into() }
 }
 
 /// The failure without what differs between replicas: the generation and the place in the batch.

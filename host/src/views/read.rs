@@ -7,7 +7,7 @@ use super::answer::SetAside;
 use super::bounds::KeyRange;
 use super::build::{Build, View};
 use super::calls::{Calls, Run, State};
-use super::computes::{Computes, Failure, FailureKind, Revision};
+use super::computes::{Computes, Failure, FailureKind};
 use super::error::ViewError;
 use super::index::INLINE_ENTRIES_MAX;
 use super::index::entry::{Body, Deltas, NOW};
@@ -16,7 +16,7 @@ use super::layout::{self, Failed};
 use super::ordered::Ordered;
 use super::rows::{Rows, Table, keys_under};
 use super::slot::number_of;
-use super::states::{self, Fault, Head, Keep, Row};
+use super::states::{self, Fault, Head, Keep, Only, Row};
 use super::tail::Tail;
 use super::tree::{Tree, fold_entries};
 use crate::core::event::EventKey;
@@ -167,8 +167,8 @@ impl<'r> Reading<'r> {
         if self.view.info.algebra != AlgebraKind::Associative && top.child.version <= self.moment.cursor {
             let index = Table::Index(self.view.keyspace.tables);
             let bare = Aggregate::open(self.moment.rows, index, opened.id, Vec::new(), NOW)?;
-            let base = self.merging(&bare, calls)?;
-            if let Some(computed) = self.add_tail(opened, &bare, base, calls)? {
+            let indexed = self.merging(&bare, calls)?;
+            if let Some(computed) = self.add_tail(opened, &bare, indexed, calls)? {
                 return Ok(computed);
             }
         }
@@ -180,10 +180,10 @@ impl<'r> Reading<'r> {
         &self,
         opened: &Aggregate<'r>,
         bare: &Aggregate<'r>,
-        base: Computed,
+        indexed: Computed,
         calls: &mut Calls<'r>,
     ) -> Result<Option<Computed>, ViewError> {
-        let Computed { mut state, mut measure, .. } = base;
+        let Computed { mut state, mut measure, .. } = indexed;
         let (mut plus, mut minus) = (Run::default(), Run::default());
         for pending in &opened.tail {
             let old = if pending.fresh { None } else { bare.stored(pending.event)? };
@@ -214,7 +214,7 @@ impl<'r> Reading<'r> {
         let mut tree = Tree::new(opened, self.moment.rows, Table::States(self.view.states), calls);
         let state = tree.state(&self.range)?;
         let kept = tree.kept;
-        self.keep_rows(opened, kept, None);
+        self.keep_rows(opened, kept, Only::Always);
         Ok(Computed { state, measure: opened.measure(&self.range)?, stale: None })
     }
 
@@ -245,7 +245,12 @@ impl<'r> Reading<'r> {
         self.wants_flush |= !opened.tail.is_empty() && calls.folded - folded > TAIL_ENTRIES_MAX as u64;
         let computed = Computed { state: found.state, measure: opened.measure(&self.range)?, stale: None };
         if is_plain {
-            self.keep_head(opened, top.child.version, &computed, Some((before, found.checkpoints)))?;
+            self.keep_head(
+                opened,
+                top.child.version,
+                &computed,
+                Some((Only::InsteadOf(before), found.checkpoints)),
+            )?;
         }
         Ok(computed)
     }
@@ -263,52 +268,48 @@ impl<'r> Reading<'r> {
         opened: &Aggregate<'_>,
         version: u64,
         computed: &Computed,
-        ordered: Option<(Option<u64>, Vec<Row>)>,
+        ordered: Option<(Only, Vec<Row>)>,
     ) -> Result<(), ViewError> {
         let (Some(state), Some(last)) = (computed.state.clone(), computed.measure.last) else {
             return Ok(());
         };
-        let (instead_of, mut rows) = match ordered {
-            Some((before, rows)) => (Some(before), rows),
-            None => (None, Vec::new()),
+        let (only, mut rows) = match ordered {
+            Some((only, rows)) => (only, rows),
+            None => (Only::Always, Vec::new()),
         };
         let head = Head { version, events: computed.measure.events, last, state };
         rows.push(head.row(opened.number()?));
-        self.keep_rows(opened, rows, instead_of);
+        self.keep_rows(opened, rows, only);
         Ok(())
     }
 
-    fn keep_rows(&mut self, opened: &Aggregate<'_>, rows: Vec<Row>, instead_of: Option<Option<u64>>) {
+    fn keep_rows(&mut self, opened: &Aggregate<'_>, rows: Vec<Row>, only: Only) {
         if let (Some(id), false) = (opened.id, rows.is_empty()) {
             let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
             let (by, epoch) = (Arc::downgrade(&self.build.plugins), self.moment.tail.epoch);
-            self.keep.push(Keep { by, epoch, keyspace, view, id, instead_of, rows, faults: Vec::new() });
+            self.keep.push(Keep { by, epoch, keyspace, view, id, only, rows, faults: Vec::new() });
         }
     }
 
     /// The events that could not be folded and would count: those noted before, and those found now.
-    fn faults(
-        &mut self,
-        opened: &Aggregate<'_>,
-        found: Vec<(EventKey, Failure)>,
-    ) -> Result<Vec<SetAside>, ViewError> {
+    fn faults(&mut self, opened: &Aggregate<'_>, found: Vec<Fault>) -> Result<Vec<SetAside>, ViewError> {
         let noted = match opened.id {
             Some(id) => states::faults(self.moment.rows, self.view.states, id)?,
             None => Vec::new(),
         };
-        let mut faults = Vec::new();
-        for fault in noted {
-            if self.range.contains(fault.event) && deltas_of(opened, fault.event)? == Some(fault.deltas) {
-                faults.push(fault);
+        let (mut faults, mut new) = (Vec::new(), Vec::new());
+        for (fault, is_new) in
+            noted.into_iter().map(|fault| (fault, false)).chain(found.into_iter().map(|fault| (fault, true)))
+        {
+            // Another value of the event may hold its key by now, or none.
+            let counts =
+                self.range.contains(fault.event) && deltas_of(opened, fault.event)? == Some(fault.deltas);
+            match (counts, is_new) {
+                (true, true) if !faults.contains(&fault) => new.push(fault),
+                (true, false) => faults.push(fault),
+                _ => {}
             }
         }
-        let mut new = Vec::new();
-        for (event, failure) in found {
-            if let Some(deltas) = deltas_of(opened, event)? {
-                new.push(Fault { event, deltas, failure });
-            }
-        }
-        new.retain(|fault| !faults.contains(fault));
         if let (Some(id), false) = (opened.id, new.is_empty()) {
             let (keyspace, view) = (self.view.keyspace.tables, self.view.states);
             let faults = new.clone();
@@ -319,7 +320,7 @@ impl<'r> Reading<'r> {
                 keyspace,
                 view,
                 id,
-                instead_of: None,
+                only: Only::Always,
                 rows: Vec::new(),
                 faults,
             });
@@ -438,10 +439,7 @@ fn deltas_of(opened: &Aggregate<'_>, event: EventKey) -> Result<Option<[u8; 8]>,
     struct Hash(Option<[u8; 8]>);
     impl Visitor for Hash {
         fn entry(&mut self, _: EventKey, deltas: Option<Deltas<'_>>) -> ControlFlow<()> {
-            self.0 = deltas.map(|deltas| {
-                let pieces: Vec<&[u8]> = deltas.collect();
-                *Revision::of(&pieces).0.first_chunk().expect("16 bytes hold 8")
-            });
+            self.0 = deltas.map(states::hash_of);
             ControlFlow::Continue(())
         }
     }

@@ -1,41 +1,26 @@
 //! One Keyspace as a step of following works on it: what its tail and rows say of a key, and what is written there.
 //!
-//! Lookups go from the newest to the oldest: the active segment, the one that is being flushed, the index.
+//! Lookups go from the newest to the oldest: the active segment, the one that is being flushed, the index. What a pass
+//! over keys writes becomes one sorted run; no key is looked up in the pass that writes it.
 
 use super::build::Keyspace;
-use super::computes::{Emission, Failure};
+use super::computes::{Failure, FailureKind, Mapped};
 use super::history;
 use super::index::Id;
+use super::index::bytes::{put_number, put_piece};
 use super::index::entry::{self, Span, write_body};
 use super::index::read::Aggregate;
 use super::layout;
+use super::mapping::Read;
 use super::rows::{Rows, Table};
-use super::tail::{Pending, Tail};
+use super::runs::Run;
+use super::tail::Tail;
 use crate::core::event::{EventKey, ValueHash};
+use crate::core::limits::{AGGREGATE_KEY_BYTES_MAX, AGGREGATES_PER_EVENT_MAX, DELTA_BYTES_MAX};
 use crate::core::tables::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-/// One stored value of a key, copied out of the events.
-pub(super) struct Stored {
-    pub(super) key: EventKey,
-    pub(super) hash: ValueHash,
-    pub(super) type_number: u32,
-    pub(super) version: u32,
-    pub(super) data: Vec<u8>,
-}
-
-/// What the plugins say of one stored value.
-pub(super) struct Read<'c> {
-    pub(super) stored: &'c Stored,
-    /// What it voids, or why nothing can be said of this value.
-    pub(super) voids: std::result::Result<Vec<EventKey>, Failure>,
-    /// Its position among the upcast events; none if it has no upcast form.
-    pub(super) upcast: Option<usize>,
-}
-
-/// What `map` gave for a batch.
-pub(super) type Mapped = [std::result::Result<Vec<Emission>, Failure>];
 /// Deltas by aggregate key, each aggregate's in the order of emission.
 pub(super) type Aggregates<'m> = BTreeMap<&'m [u8], Vec<&'m [u8]>>;
 
@@ -43,22 +28,13 @@ pub(super) type Aggregates<'m> = BTreeMap<&'m [u8], Vec<&'m [u8]>>;
 pub(super) struct Slot<'b> {
     pub(super) keyspace: &'b Keyspace,
     pub(super) tail: &'b mut Tail,
-    pub(super) rows: &'b dyn Rows,
+    rows: &'b dyn Rows,
     /// True if any event is voided.
-    pub(super) has_voids: bool,
+    has_voids: bool,
     /// True if events are settled again that may have been set aside.
-    pub(super) is_retry: bool,
-}
-
-impl Read<'_> {
-    /// Values of one key in the order in which the least one holds it.
-    pub(super) fn order(&self) -> (u32, u32, &[u8]) {
-        (self.stored.type_number, self.stored.version, &self.stored.data)
-    }
-
-    pub(super) fn retracts(&self) -> bool {
-        self.voids.as_ref().is_ok_and(|voids| !voids.is_empty())
-    }
+    is_retry: bool,
+    /// The entries of this pass.
+    run: Run,
 }
 
 impl<'b> Slot<'b> {
@@ -73,13 +49,67 @@ impl<'b> Slot<'b> {
             has_voids = true;
             ControlFlow::Break(())
         })?;
-        Ok(Self { keyspace, tail, rows, has_voids, is_retry })
+        Ok(Self { keyspace, tail, rows, has_voids, is_retry, run: Run::default() })
+    }
+
+    /// Ends a pass: its entries can be looked up from now on.
+    pub(super) fn seal(&mut self) {
+        let mut run = std::mem::take(&mut self.run);
+        run.sort();
+        self.tail.active.entries.add(run);
+    }
+
+    /// What `map` gave for a value, if it is within its bounds; nothing for a type that no Schema owns.
+    pub(super) fn emitted<'m>(
+        value: &Read,
+        mapped: &'m Mapped,
+    ) -> std::result::Result<Aggregates<'m>, Failure> {
+        if let Err(failure) = &value.voids {
+            return Err(failure.clone());
+        }
+        let Some(position) = value.mapped else { return Ok(Aggregates::new()) };
+        let mut aggregates = Aggregates::new();
+        for (aggregate, delta) in mapped.of(position)? {
+            check(aggregate, delta)?;
+            aggregates.entry(aggregate).or_default().push(delta);
+        }
+        if aggregates.len() > AGGREGATES_PER_EVENT_MAX {
+            return Err(too_many(aggregates.len()));
+        }
+        Ok(aggregates)
+    }
+
+    /// Writes the entries of a value that has just arrived and is alone under its key; false, and nothing is written,
+    /// if there is more to it.
+    pub(super) fn settle_new(&mut self, read: &Read, arrival: u64, mapped: &Mapped) -> Result<bool> {
+        let Read { key, voids: Ok(voids), mapped: position, .. } = read else { return Ok(false) };
+        if !voids.is_empty() || self.is_retry || !self.voided(*key)?.is_empty() {
+            return Ok(false);
+        }
+        let Some(position) = position else { return Ok(true) };
+        let Ok(rows) = mapped.of(*position) else { return Ok(false) };
+        let rows: Vec<(&[u8], &[u8])> = rows.collect();
+        let is_plain = rows.len() <= 1
+            || rows.iter().map(|(aggregate, _)| aggregate).collect::<BTreeSet<_>>().len() == rows.len();
+        if !is_plain
+            || rows.len() > AGGREGATES_PER_EVENT_MAX
+            || rows.iter().any(|(key, delta)| check(key, delta).is_err())
+        {
+            return Ok(false);
+        }
+        let mut body = Vec::with_capacity(16);
+        for (aggregate, delta) in rows {
+            body.clear();
+            put_number(&mut body, arrival << 1);
+            put_piece(&mut body, delta);
+            self.run.push(aggregate, *key, &body, true);
+        }
+        Ok(true)
     }
 
     /// The arrival of a value that was noted because its key has several.
     pub(super) fn noted(&self, name: (EventKey, ValueHash)) -> Result<Option<u64>> {
-        let in_tail = [Some(&self.tail.active), self.tail.flushing.as_ref()];
-        if let Some(arrival) = in_tail.into_iter().flatten().find_map(|segment| segment.values.get(&name)) {
+        if let Some(arrival) = self.tail.both().rev().find_map(|segment| segment.values.get(&name)) {
             return Ok(Some(*arrival));
         }
         let row = self
@@ -93,48 +123,54 @@ impl<'b> Slot<'b> {
     }
 
     /// Notes the arrivals of values whose key has several.
-    pub(super) fn note_values(&mut self, values: &[Read<'_>], arrivals: &[Option<u64>]) {
+    pub(super) fn note_values(&mut self, values: &[Read], arrivals: &[Option<u64>]) {
         if values.len() > 1 {
             let noted = values.iter().zip(arrivals);
-            for (value, arrival) in noted.filter_map(|(value, arrival)| Some((value.stored, (*arrival)?))) {
+            for (value, arrival) in noted.filter_map(|(value, arrival)| Some((value, (*arrival)?))) {
                 self.tail.active.values.insert((value.key, value.hash), arrival);
             }
         }
     }
 
-    /// The entry of an event in an aggregate as it is now, from wherever it is.
+    /// The entry of an event in an aggregate as it was before this pass, from wherever it is.
     pub(super) fn entry(&self, aggregate: &[u8], event: EventKey) -> Result<Option<Vec<u8>>> {
         let key = layout::joined(aggregate, event);
-        let in_tail = [Some(&self.tail.active), self.tail.flushing.as_ref()];
-        let pending = in_tail.into_iter().flatten().find_map(|segment| segment.entries.get(key.as_slice()));
-        match pending {
-            Some(pending) => Ok(Some(pending.body().bytes().to_vec())),
+        match self.tail.both().rev().find_map(|segment| segment.entries.get(&key)) {
+            Some(row) => Ok(Some(row.body.to_vec())),
             None => self.indexed(aggregate, event),
+        }
+    }
+
+    /// The entry of an event in the index.
+    fn indexed(&self, aggregate: &[u8], event: EventKey) -> Result<Option<Vec<u8>>> {
+        let Some(id) = number_of(self.rows, self.keyspace, aggregate)? else { return Ok(None) };
+        let index = Table::Index(self.keyspace.tables);
+        Aggregate::open(self.rows, index, Some(id), Vec::new(), entry::NOW)?.stored(event)
+    }
+
+    /// Whether the index has no entry of this event in this aggregate.
+    fn is_fresh(&self, aggregate: &[u8], event: EventKey) -> Result<bool> {
+        let key = layout::joined(aggregate, event);
+        match self.tail.both().rev().find_map(|segment| Some(segment.entries.get(&key)?.fresh)) {
+            // What is being flushed may be in the index by the time that somebody asks.
+            Some(fresh) => Ok(fresh && self.tail.active.entries.get(&key).is_some()),
+            None => Ok(self.indexed(aggregate, event)?.is_none()),
         }
     }
 
     /// Since when an event is set aside, if it was ever.
     pub(super) fn failed_since(&self, key: EventKey) -> Result<Option<u64>> {
-        let in_tail = [Some(&self.tail.active), self.tail.flushing.as_ref()];
-        let row = match in_tail.into_iter().flatten().find_map(|segment| segment.failures.get(&key)) {
+        let row = match self.tail.both().rev().find_map(|segment| segment.failures.get(&key)) {
             Some(row) => row.as_ref().map(|row| row.to_vec()),
             None => self.rows.get(Table::Poison(self.keyspace.tables), &key.0)?,
         };
         Ok(row.map(|row| layout::read_failure(&key.0, &row)).transpose()?.and_then(|failed| failed.since()))
     }
 
-    /// The entry of an event in the index.
-    pub(super) fn indexed(&self, aggregate: &[u8], event: EventKey) -> Result<Option<Vec<u8>>> {
-        let tables = self.keyspace.tables;
-        let Some(id) = number_of(self.rows, self.keyspace, aggregate)? else { return Ok(None) };
-        let index = Table::Index(tables);
-        Aggregate::open(self.rows, index, Some(id), Vec::new(), entry::NOW)?.stored(event)
-    }
-
     /// Writes what the values of one key void, and adds those keys to `voided`.
     pub(super) fn write_voids(
         &mut self,
-        values: &[Read<'_>],
+        values: &[Read],
         winners: &[history::Winner],
         voided: &mut BTreeSet<EventKey>,
     ) {
@@ -148,7 +184,7 @@ impl<'b> Slot<'b> {
             let periods: Vec<_> = winners.iter().filter(voids).map(|winner| winner.period).collect();
             if let (false, Some(value)) = (periods.is_empty(), values.first()) {
                 let row = layout::write_periods(&periods);
-                self.tail.active.voids.insert((target, value.stored.key), row.into());
+                self.tail.active.voids.insert((target, value.key), row.into());
                 self.has_voids = true;
                 voided.insert(target);
             }
@@ -193,13 +229,12 @@ impl<'b> Slot<'b> {
     /// Writes what the values of one key add to aggregates.
     pub(super) fn write_entries(
         &mut self,
-        values: &[Read<'_>],
+        values: &[Read],
         emitted: &[std::result::Result<Aggregates<'_>, Failure>],
         winners: &[history::Winner],
     ) -> Result<()> {
         let (Some(value), false) = (values.first(), winners.is_empty()) else { return Ok(()) };
-        let key = value.stored.key;
-        let voided = self.voided(key)?;
+        let voided = self.voided(value.key)?;
         let is_new = values.len() == 1 && voided.is_empty();
         let aggregates: BTreeSet<&[u8]> =
             emitted.iter().flatten().flat_map(BTreeMap::keys).copied().collect();
@@ -213,23 +248,11 @@ impl<'b> Slot<'b> {
                 rows.get(aggregate).map(|deltas| deltas.iter().map(|delta| delta.to_vec()).collect())
             };
             let spans: Vec<Span> = history::spans(winners, &adds, &counts);
-            let joined = layout::joined(aggregate, key);
-            let fresh = is_new || self.is_fresh(&joined, aggregate, key)?;
-            let pending = Pending::new(key, &write_body(&spans), fresh);
-            self.tail.active.entries.insert(joined.into(), pending);
+            let fresh = self.is_fresh(aggregate, value.key)?;
+            self.run.push(aggregate, value.key, &write_body(&spans), fresh);
         }
-        self.write_failure(key, winners, emitted, &counts, is_new);
+        self.write_failure(value.key, winners, emitted, &counts, is_new);
         Ok(())
-    }
-
-    /// Whether the index has no entry of this event in this aggregate.
-    pub(super) fn is_fresh(&self, joined: &[u8], aggregate: &[u8], event: EventKey) -> Result<bool> {
-        if let Some(pending) = self.tail.active.entries.get(joined) {
-            return Ok(pending.fresh);
-        }
-        let in_flush =
-            self.tail.flushing.as_ref().is_some_and(|segment| segment.entries.contains_key(joined));
-        Ok(!in_flush && self.indexed(aggregate, event)?.is_none())
     }
 
     /// Sets the event aside for as long as the value that holds its key cannot be taken and is not voided.
@@ -268,4 +291,24 @@ pub(super) fn number_of(rows: &dyn Rows, keyspace: &Keyspace, aggregate: &[u8]) 
 
 pub(super) fn first_since(body: &[u8]) -> Option<u64> {
     entry::Body::of(body).spans()?.first().map(|span| span.since)
+}
+
+/// Whether a delta and the aggregate that it goes to are within their bounds.
+fn check(aggregate: &[u8], delta: &[u8]) -> std::result::Result<(), Failure> {
+    let refused = |message| Err(Failure { kind: FailureKind::Refused, message });
+    if aggregate.len() > AGGREGATE_KEY_BYTES_MAX {
+        return refused(format!(
+            "an aggregate key of {} bytes; at most {AGGREGATE_KEY_BYTES_MAX}",
+            aggregate.len()
+        ));
+    }
+    if delta.len() > DELTA_BYTES_MAX {
+        return refused(format!("a delta of {} bytes; at most {DELTA_BYTES_MAX}", delta.len()));
+    }
+    Ok(())
+}
+
+fn too_many(aggregates: usize) -> Failure {
+    let message = format!("an event of {aggregates} aggregates; at most {AGGREGATES_PER_EVENT_MAX}");
+    Failure { kind: FailureKind::Refused, message }
 }

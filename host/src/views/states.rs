@@ -81,6 +81,15 @@ pub(super) fn checkpoint_key(id: Id, event: EventKey) -> Vec<u8> {
     layout::joined(&id.to_be_bytes(), event)
 }
 
+/// When Snapshots may be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Only {
+    /// Their versions say whether they hold.
+    Always,
+    /// If the head still has this version, or there is still none.
+    InsteadOf(Option<u64>),
+}
+
 /// What a read would like to have kept of one aggregate.
 pub(super) struct Keep {
     /// The code that computed it.
@@ -93,8 +102,8 @@ pub(super) struct Keep {
     pub(super) view: Revision,
     /// The aggregate.
     pub(super) id: Id,
-    /// Only if the head has this version, or there is none; none: in any case.
-    pub(super) instead_of: Option<Option<u64>>,
+    /// When it may be stored.
+    pub(super) only: Only,
     /// Snapshots.
     pub(super) rows: Vec<Row>,
     /// Events that could not be folded.
@@ -122,7 +131,7 @@ impl Keep {
     pub(super) fn store(&self, rows: &mut dyn RowsMut) -> Result<()> {
         let (states, faults) = (Table::States(self.view), Table::Faults(self.view));
         let head = Head::read(&*rows, states, self.id)?.map(|head| head.version);
-        if self.instead_of.is_some_and(|expected| expected != head) {
+        if matches!(self.only, Only::InsteadOf(before) if before != head) {
             return Ok(());
         }
         rows.put(Table::Meta, &layout::states_row(self.keyspace, self.view), &[])?;
@@ -141,6 +150,12 @@ impl fmt::Debug for Keep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keep").field("view", &self.view).field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// Names what an event adds to an aggregate.
+pub(super) fn hash_of<'d>(deltas: impl Iterator<Item = &'d [u8]>) -> [u8; 8] {
+    let deltas: Vec<&[u8]> = deltas.collect();
+    *Revision::of(&deltas).0.first_chunk().expect("16 bytes hold 8")
 }
 
 /// The events of an aggregate that could not be folded, in key order.

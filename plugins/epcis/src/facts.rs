@@ -4,7 +4,7 @@
 
 use crate::ident;
 use crate::shape::EventKind;
-use laterbase_plugin::{Canonical, Emit, Event, EventData, Keyspace, RawEvent, Refusal, from_json};
+use laterbase_plugin::{Canonical, Chance, Emit, Event, EventData, Keyspace, RawEvent, Refusal, from_json};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -109,6 +109,10 @@ impl EventData for Facts {
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
         let facts: Self = from_json(event.data)?;
         Ok(Self { type_number: event.type_number, ..facts })
+    }
+
+    fn example(_: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        chance.json::<Self>()
     }
 }
 

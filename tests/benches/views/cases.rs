@@ -59,7 +59,7 @@ impl Rooted {
     }
 
     /// How long `work` takes: the median of many times.
-    fn median(&self, mut work: impl FnMut(usize)) -> Duration {
+    fn median(mut work: impl FnMut(usize)) -> Duration {
         let mut times: Vec<Duration> = (0..TIMES)
             .map(|time| {
                 let begun = Instant::now();
@@ -101,9 +101,8 @@ impl Rooted {
     fn refold(&self, view: &str) -> Duration {
         let mut deltas: Vec<(EventKey, [u8; 4])> = (1..=self.before)
             .map(|number| {
-                let n: serde_json::Value = serde_json::from_slice(self.store.data(number)).expect("JSON");
-                let n = i32::try_from(n["n"].as_i64().expect("a number")).expect("small");
-                (self.store.key(number), n.to_be_bytes())
+                let step: Parsed<'_> = serde_json::from_slice(self.store.data(number)).expect("JSON");
+                (self.store.key(number), step.n.to_be_bytes())
             })
             .collect();
         deltas.sort_unstable();
@@ -210,7 +209,7 @@ fn one_aggregate(events: u64, plot: &mut Vec<(u64, Duration)>) {
     println!("  on disk: {:.1} bytes an event, index and views", bytes_each(root.derived_bytes(), events));
     for view in ["profile", "last", "sum", "rolling"] {
         let (refold, replay) = (root.refold(view), root.replay(view));
-        let late = root.median(|_| {
+        let late = Rooted::median(|_| {
             root.store.arrive(1);
             root.views.wake(false);
             root.now(view);
@@ -222,15 +221,15 @@ fn one_aggregate(events: u64, plot: &mut Vec<(u64, Duration)>) {
         root.views.settle().expect("it settles");
         root.now(view);
         root.views.settle().expect("it settles");
-        line(&format!("{view}: the same again"), root.median(|_| root.now(view)), refold, replay);
+        line(&format!("{view}: the same again"), Rooted::median(|_| root.now(view)), refold, replay);
         let time = |n: usize| {
             let number = 1 + (n as u64).wrapping_mul(0x9e37_79b9) % events;
             root.store.key(number).time().millis()
         };
-        let at = root.median(|n| root.ask(view, &Bounds { at_ms: Some(time(n)), ..Bounds::default() }));
+        let at = Rooted::median(|n| root.ask(view, &Bounds { at_ms: Some(time(n)), ..Bounds::default() }));
         line(&format!("{view}: at"), at, refold, replay);
         if matches!(view, "profile" | "sum") {
-            let window = root.median(|n| {
+            let window = Rooted::median(|n| {
                 let (one, other) = (time(n), time(n + 1));
                 let (from_ms, to_ms) = (Some(one.min(other)), Some(one.max(other)));
                 root.ask(view, &Bounds { from_ms, to_ms, ..Bounds::default() });
@@ -271,14 +270,14 @@ fn many_aggregates(events: u64, aggregates: u64) {
         ratio(indexed)
     );
     println!("  on disk: {each:.1} bytes an event");
-    println!("  one aggregate: {:.1?}", root.median(|_| root.now("profile")));
+    println!("  one aggregate: {:.1?}", Rooted::median(|_| root.now("profile")));
 }
 
 fn pending(events: u64) {
     println!("one aggregate while {events} events of others are not in the index yet");
     let root = Rooted::new(100_000, 1000);
     root.fill();
-    let quiet = root.median(|_| root.now("profile"));
+    let quiet = Rooted::median(|_| root.now("profile"));
     // Many come in, and nobody waits for the index.
     let mut times = Vec::new();
     let step = 256;
@@ -296,7 +295,7 @@ fn pending(events: u64) {
         at(50),
         at(99)
     );
-    let pending = root.median(|_| root.now("profile"));
+    let pending = Rooted::median(|_| root.now("profile"));
     println!(
         "  with what is pending then: {pending:.1?}, {:.2} of quiet",
         pending.as_secs_f64() / quiet.as_secs_f64()

@@ -112,6 +112,10 @@ impl Tables for Snapshot<'_> {
         Ok(Some(StoredEvent { key, hash: ValueHash([0; 16]), value, dots, clash: false }))
     }
 
+    fn is_free(&self, _: RangeInclusive<EventKey>) -> Result<bool> {
+        none()
+    }
+
     fn find(&self, key: EventKey, _: ValueHash) -> Result<Option<StoredEvent<'_>>> {
         self.event(key)
     }

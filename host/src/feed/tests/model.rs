@@ -132,6 +132,10 @@ impl Tables for Replica {
         Ok(self.stored(key, hash))
     }
 
+    fn is_free(&self, keys: RangeInclusive<EventKey>) -> tables::Result<bool> {
+        Ok(!self.positions(*keys.start()).any(|(position, _)| keys.contains(&position.key)))
+    }
+
     fn walk(
         &self,
         after: Option<Position>,

@@ -106,6 +106,11 @@ impl Service for Arc<Fake> {
         Ok(frame)
     }
 
+    async fn verify(&self, root: RootName, begin: Option<Bytes>) -> Result<Bytes, Problem> {
+        self.note(format!("verify {root} {begin:?}"));
+        Ok(Bytes::from_static(b"{}"))
+    }
+
     async fn peers(&self) -> Result<Bytes, Problem> {
         Ok(Bytes::from_static(br#"{"peers":[]}"#))
     }

@@ -24,6 +24,9 @@ async fn routes_and_methods() {
         ("GET /tally", "404 unknown_root"),
         ("GET /_/peers", "200"),
         ("GET /_/peer", "404 unknown_route"),
+        ("GET /_/verify/tally", "200"),
+        ("GET /_/verify/tally?x=1", "400 bad_parameter"),
+        ("POST /_/verify/tally", "415 unsupported_media_type"),
         ("GET /_/sync/tally", "405 method_not_allowed"),
         ("GET /tally%2fe", "400 bad_name"),
         ("GET /..%2f..%2fetc", "400 bad_name"),
@@ -51,6 +54,7 @@ async fn routes_and_methods() {
         "reload tally true",
         "reload tally false",
         "cancel tally",
+        "verify tally None",
     ];
     assert_eq!(bench.fake.calls(), inward);
 }

@@ -1,6 +1,7 @@
 //! Dialling peers that misbehave, over pipes in memory and under tokio's paused clock: hours pass in a moment.
 
 mod backoff;
+mod dictionaries;
 mod hostile;
 mod stubborn;
 
@@ -41,11 +42,17 @@ impl Wall for Told {
 
 /// A replica that admits under Origin `number` and has admitted `events`.
 fn replica(number: u8, events: u64) -> Arc<Replica> {
+    replica_with(number, events, u64::MAX)
+}
+
+/// The same, with a dictionary from so many arrivals on.
+fn replica_with(number: u8, events: u64, dictionary_from: u64) -> Arc<Replica> {
     let wall = Told(Instant::now());
     let (clock, _) = Clock::new(ValidTime::default(), wall.now());
     let store = Arc::new(MemoryStore::new(Origin([number; 8])));
     let mint = Box::new(move || Origin([number + 100; 8]));
-    let replica = Arc::new(Replica::new(store, Arc::new(Mutex::new(clock)), Arc::new(wall), mint));
+    let replica = Replica::new(store, Arc::new(Mutex::new(clock)), Arc::new(wall), mint);
+    let replica = Arc::new(replica.with_dictionary_from(dictionary_from));
     for event in 0..events {
         post(&replica, number, event, 20);
     }
@@ -302,15 +309,20 @@ struct Bench {
 impl Bench {
     /// We hold 3 events of our own, the peer 30.
     fn new() -> Self {
+        Self::with(u64::MAX)
+    }
+
+    /// The same, and both have dictionaries from so many arrivals on.
+    fn with(dictionary_from: u64) -> Self {
         let wall = Told(Instant::now());
         let ours = Arc::new(Ours {
-            replica: replica(1, 3),
+            replica: replica_with(1, 3, dictionary_from),
             wall,
             opened: Mutex::default(),
             made: watch::Sender::new(0),
         });
         let address = "http://peer:4000".parse().expect("an address");
-        let (peer, stop) = (Peer::new(replica(2, 30)), watch::Sender::new(false));
+        let (peer, stop) = (Peer::new(replica_with(2, 30, dictionary_from)), watch::Sender::new(false));
         Self { ours, peer, standing: Peers::default(), address, stop }
     }
 

@@ -94,7 +94,6 @@ fn of_events(known: &Known, version: u32, events: &[Event]) -> Vec<Event> {
         version,
         data,
         source: Source::Ordinary,
-        admitted: false,
     };
     (1..).zip(data).map(event).collect()
 }

@@ -1,7 +1,7 @@
 //! What laws are tried on: events that are stored or given, events made up of what the plugin's own types ask for, and
 //! the runs that they make in each aggregate.
 
-use super::subject::{Hook, Subject};
+use super::subject::Subject;
 use crate::core::event::{EventKey, ValidTime, Value};
 use crate::plugin::instance::{Instance, event_ref};
 use crate::plugin::services::Services;
@@ -52,8 +52,6 @@ pub(super) struct Event {
     pub(super) version: u32,
     pub(super) data: Vec<u8>,
     pub(super) source: Source,
-    /// Its Schema admits it.
-    pub(super) admitted: bool,
 }
 
 impl Event {
@@ -93,9 +91,7 @@ pub(super) fn gather(subject: &Subject<'_>, given: &[Sample]) -> Vec<Event> {
             events.entry(event.key).or_insert(event);
         }
     }
-    let mut events: Vec<Event> = events.into_values().collect();
-    judge(subject.one, &types, &mut events);
-    events
+    events.into_values().collect()
 }
 
 /// The event in its newest version; none if the plugin cannot read it, which is no fault of the plugin's.
@@ -111,7 +107,7 @@ fn upcast(instance: &Instance, known: &Known, sample: &Sample) -> Option<Event> 
         data
     };
     let source = Source::Given;
-    Some(Event { key, type_number, version: known.version, data, source, admitted: false })
+    Some(Event { key, type_number, version: known.version, data, source })
 }
 
 fn made_up(instance: &Instance, known: &Known) -> Vec<Event> {
@@ -132,7 +128,6 @@ fn made_up(instance: &Instance, known: &Known) -> Vec<Event> {
             version: known.version,
             data,
             source,
-            admitted: false,
         }));
     }
     events
@@ -145,23 +140,6 @@ fn made_up_key(type_number: u32, seed: u64, is_extreme: bool) -> EventKey {
     let second = i64::try_from(chance.below(40)).unwrap_or(0);
     let time = ValidTime::from_millis(FIRST_MS + day * 86_400_000 + second * 1000).unwrap_or_default();
     EventKey::new(time, chance.number().to_be_bytes())
-}
-
-/// Finds out which events their Schemas admit.
-fn judge(instance: &Instance, types: &[Known], events: &mut [Event]) {
-    for known in types {
-        let mut own: Vec<&mut Event> =
-            events.iter_mut().filter(|event| event.type_number == known.number).collect();
-        let wire: Vec<EventRef<'_>> = own.iter().map(|event| event.wire()).collect();
-        let verdicts: Vec<bool> = Hook::Admit(known.schema)
-            .ask(instance, &wire)
-            .iter()
-            .map(|said| said.error.is_none() && said.bytes.is_empty())
-            .collect();
-        for (event, admitted) in own.iter_mut().zip(verdicts) {
-            event.admitted = admitted;
-        }
-    }
 }
 
 /// What one event adds to the aggregate of a run.

@@ -43,6 +43,8 @@ use subject::{Difference, Hook, Part, Subject};
 
 /// Events on which hooks are asked in several ways.
 const PURITY_EVENTS_MAX: usize = 256;
+/// Events on which a panic is looked for.
+const ADMITTED_EVENTS_MAX: usize = 1024;
 /// Aggregate keys that are typed.
 const KEYS_MAX: usize = 32;
 /// States and deltas that are spoilt, of each View and Keyspace.
@@ -76,7 +78,7 @@ pub fn check(
     told: &mut dyn FnMut(&str),
 ) -> Result<Tried, Box<Broken>> {
     let subject = Subject { one, twin };
-    told("examples, upcast and admit");
+    told("examples and upcast");
     let events = material::gather(&subject, given);
     let mut warnings = Warnings::default();
     told("the hooks");
@@ -124,23 +126,23 @@ fn hooks(subject: &Subject<'_>) -> Vec<(Hook, Part, Vec<u32>)> {
 }
 
 /// Some of `events` that `wanted` picks, spread over all of them.
-fn some_of(events: &[Event], wanted: impl Fn(&Event) -> bool) -> Vec<&Event> {
+fn some_of(events: &[Event], most: usize, wanted: impl Fn(&Event) -> bool) -> Vec<&Event> {
     let picked: Vec<&Event> = events.iter().filter(|event| wanted(event)).collect();
-    let step = picked.len().div_ceil(PURITY_EVENTS_MAX).max(1);
+    let step = picked.len().div_ceil(most).max(1);
     picked.into_iter().step_by(step).collect()
 }
 
 /// Every hook gives the same however it is asked.
 fn check_hooks(subject: &Subject<'_>, events: &[Event], given: &[Sample]) -> Result<(), Box<Broken>> {
     for (hook, part, types) in hooks(subject) {
-        let asked = some_of(events, |event| types.contains(&event.type_number));
+        let asked = some_of(events, PURITY_EVENTS_MAX, |event| types.contains(&event.type_number));
         purity::check(subject, &part, hook, &asked)?;
     }
     let declaration = subject.one.declaration();
     for known in material::types(subject.one) {
         let Some(schema) = declaration.schemas.get(known.schema as usize) else { continue };
         let old = old_events(known, events, given);
-        let asked = some_of(&old, |_| true);
+        let asked = some_of(&old, PURITY_EVENTS_MAX, |_| true);
         purity::check(subject, &Part::schema(&schema.name), Hook::Upcast(known.schema), &asked)?;
     }
     Ok(())
@@ -152,7 +154,7 @@ fn old_events(known: material::Known, events: &[Event], given: &[Sample]) -> Vec
     let is_old = |version: u32| (1..known.version).contains(&version);
     for sample in given.iter().filter(|it| it.type_number == known.number && is_old(it.version)) {
         let Sample { key, type_number, version, data } = sample.clone();
-        old.push(Event { key, type_number, version, data, source: Source::Given, admitted: false });
+        old.push(Event { key, type_number, version, data, source: Source::Given });
     }
     let made_up = events.iter().filter(|it| it.type_number == known.number && it.source != Source::Given);
     for (event, version) in made_up.zip((1..known.version).cycle()) {
@@ -169,12 +171,12 @@ fn check_admitted(
     warnings: &mut Warnings,
 ) -> Result<(), Box<Broken>> {
     for (hook, part, types) in hooks(subject) {
-        let asked: Vec<&Event> = events.iter().filter(|event| types.contains(&event.type_number)).collect();
+        let asked = some_of(events, ADMITTED_EVENTS_MAX, |event| types.contains(&event.type_number));
         let wire: Vec<_> = asked.iter().map(|event| event.wire()).collect();
         for (event, said) in asked.iter().zip(hook.ask(subject.one, &wire)) {
             let Some(error) = said.panic() else { continue };
             let is_admit = matches!(hook, Hook::Admit(_));
-            if event.admitted || (is_admit && event.source == Source::Ordinary) {
+            if (is_admit && event.source == Source::Ordinary) || (!is_admit && subject.admits(event)) {
                 let difference = Difference::failed(format!("`{}` of {}", hook.word(), event.key), error);
                 return Err(subject.broken(&part, *difference, &[*event]));
             }
@@ -223,7 +225,7 @@ fn check_run(
         let smallest = shrink(part, &mut |some| is_same(some));
         let difference = law(&trial, &smallest).err().unwrap_or(difference);
         let events: Vec<&Event> = smallest.iter().map(|entry| entry.event).collect();
-        let may_fail = events.iter().any(|event| event.source == Source::Extreme || !event.admitted);
+        let may_fail = events.iter().any(|event| event.source == Source::Extreme || !subject.admits(event));
         if difference.law == Law::Sound && may_fail && !events.is_empty() {
             warnings.of_view(&declared.name, &difference);
             return Ok(true);

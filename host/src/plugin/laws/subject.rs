@@ -1,7 +1,7 @@
 //! The plugin under test: two instances configured alike, and its hooks in a form whose results can be compared.
 
 use super::broken::{Broken, EVENTS_SHOWN_MAX, Law, Shown, Witness, readable};
-use super::material::{Event, Source};
+use super::material::{Event, Known, Source, types};
 use crate::plugin::call_error::CallError;
 use crate::plugin::instance::Instance;
 use crate::plugin::services::Services;
@@ -57,6 +57,14 @@ impl Difference {
 }
 
 impl Subject<'_> {
+    /// Whether a Schema of the plugin admits the event.
+    pub(super) fn admits(&self, event: &Event) -> bool {
+        let is_own = |known: &&Known| known.number == event.type_number;
+        let known = types(self.one).iter().find(is_own).copied();
+        let said = known.map(|known| Hook::Admit(known.schema).ask(self.one, &[event.wire()]));
+        said.is_some_and(|said| said.iter().all(|said| said.error.is_none() && said.bytes.is_empty()))
+    }
+
     /// The law that the difference breaks, shown by `events`.
     pub(super) fn broken(&self, part: &Part, difference: Difference, events: &[&Event]) -> Box<Broken> {
         let identity = self.one.identity();

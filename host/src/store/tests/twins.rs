@@ -1,19 +1,51 @@
 //! The store on disk and the one in memory answer every read alike, whatever was written.
 
 use super::*;
-use crate::core::gset::{Body, Candidate, Incoming, Merged};
+use crate::core::gset::{Body, Candidate, Incoming, Merged, Ready};
 use crate::core::tables::{Result, TableError};
 use crate::store::{LmdbStore, MemoryStore};
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Admit { key: u8, value: u8 },
-    Merge { origin: u8, ahead: u8, key: u8, value: u8, alias: bool },
+    Admit {
+        key: u8,
+        value: u8,
+    },
+    Merge {
+        origin: u8,
+        ahead: u8,
+        key: u8,
+        value: u8,
+        alias: bool,
+    },
+    /// Events of one request, of which no two have one key.
+    AdmitAll {
+        keys: BTreeSet<u8>,
+        reversed: bool,
+        value: u8,
+    },
+    /// The next rows of an Origin on one page.
+    MergePage {
+        origin: u8,
+        rows: Vec<(u8, u8, bool)>,
+    },
     ClockMax(u64),
-    Stamp { name: u8, stamp: u64, now: u64, keep: u64 },
-    Pin { name: u8, bytes: Vec<u8>, now: u64, keep: u64 },
+    Stamp {
+        name: u8,
+        stamp: u64,
+        now: u64,
+        keep: u64,
+    },
+    Pin {
+        name: u8,
+        bytes: Vec<u8>,
+        now: u64,
+        keep: u64,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -30,6 +62,12 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (1..4u8, 0..8u8, 0..6u8, 0..4u8, any::<bool>()).prop_map(|(origin, ahead, key, value, alias)| {
             // Mostly the next dot, seldom a known one or one behind a gap.
             Op::Merge { origin, ahead: if ahead < 6 { 1 } else { ahead - 6 }, key, value, alias }
+        }),
+        3 => (btree_set(0..12u8, 1..8), any::<bool>(), 0..4u8)
+            .prop_map(|(keys, reversed, value)| Op::AdmitAll { keys, reversed, value }),
+        3 => (1..4u8, vec((0..12u8, 0..4u8, 0..5u8), 1..8)).prop_map(|(origin, rows)| {
+            let rows = rows.into_iter().map(|(key, value, alias)| (key, value, alias == 0)).collect();
+            Op::MergePage { origin, rows }
         }),
         1 => (0..9u64).prop_map(Op::ClockMax),
         1 => (0..3u8, any::<u64>(), 0..9u64, 0..9u64)
@@ -73,6 +111,36 @@ fn run(tables: &mut dyn TablesMut, op: &Op, wall_ms: u64) -> Result<String> {
             let merged: Merged = gset::merge(tables, Incoming { dot, key: key(*number), body }, wall_ms)?;
             format!("{dot} {merged:?}")
         }
+        Op::AdmitAll { keys, reversed, value } => {
+            let bytes = data(*value);
+            let value = Value { type_number: 7, version: 1, data: &bytes };
+            let mut new = Vec::new();
+            for number in keys {
+                let candidate = Candidate::new(key(*number), value);
+                if gset::look(tables, candidate, false)? == Look::New {
+                    new.push(candidate);
+                }
+            }
+            if *reversed {
+                new.reverse();
+            }
+            if new.is_empty() { String::new() } else { gset::admit_all(tables, &new, wall_ms)?.to_string() }
+        }
+        Op::MergePage { origin: from, rows } => {
+            let values: Vec<_> = rows.iter().map(|(_, value, _)| data(*value)).collect();
+            let last = tables.head()?.knowledge.get(origin(*from)).0;
+            let rows = rows.iter().zip(&values).zip(last + 1..).map(|(((number, _, alias), data), seq)| {
+                let value = Value { type_number: 7, version: 1, data };
+                let hash = value.hash(key(*number));
+                let body = if *alias { Body::Alias(hash) } else { Body::Whole(value) };
+                Ready::from(Incoming {
+                    dot: Dot { origin: origin(*from), seq: Seq(seq) },
+                    key: key(*number),
+                    body,
+                })
+            });
+            merge_page(tables, &rows.collect::<Vec<_>>(), wall_ms)?
+        }
         Op::ClockMax(stamp) => format!("{:?}", tables.put_clock_max(*stamp)?),
         Op::Stamp { name, stamp, now, keep } => {
             format!("{:?}", tables.put_stamp([*name; 16], *stamp, *now, now + keep)?)
@@ -81,6 +149,37 @@ fn run(tables: &mut dyn TablesMut, op: &Op, wall_ms: u64) -> Result<String> {
             format!("{:?}", tables.put_pin([*name; 16], bytes, *now, now + keep)?)
         }
     })
+}
+
+/// Takes a page in as a replica does, and says what became of its rows.
+fn merge_page(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> Result<String> {
+    let (mut left, mut answers) = (rows, String::new());
+    while let Some(row) = left.first() {
+        let new = gset::merge_new(tables, left, wall_ms)?;
+        answers.push_str(&"New ".repeat(new));
+        if new == 0 {
+            let merged = gset::merge_ready(tables, *row, wall_ms)?;
+            let _infallible = write!(answers, "{merged:?} ");
+            if matches!(merged, Merged::Gap | Merged::NeedsWhole) {
+                break;
+            }
+        }
+        left = &left[new.max(1)..];
+    }
+    Ok(answers)
+}
+
+/// The same row by row.
+fn merge_rows(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> Result<String> {
+    let mut answers = String::new();
+    for row in rows {
+        let merged = gset::merge(tables, row.incoming, wall_ms)?;
+        let _infallible = write!(answers, "{merged:?} ");
+        if matches!(merged, Merged::Gap | Merged::NeedsWhole) {
+            break;
+        }
+    }
+    Ok(answers)
 }
 
 fn commit(store: &dyn Store, ops: &[Op], wall_ms: u64, fail: bool) -> (Vec<String>, bool) {
@@ -100,6 +199,8 @@ fn commit(store: &dyn Store, ops: &[Op], wall_ms: u64, fail: bool) -> (Vec<Strin
 fn reads(tables: &dyn Tables) -> Vec<String> {
     let mut lines = Vec::new();
     for number in 0..7 {
+        let ranges = (0..13).map(|last| tables.is_free(key(number)..=key(last)).expect("a look"));
+        lines.push(format!("{:?}", ranges.collect::<Vec<_>>()));
         lines.push(format!("{:?}", tables.event(key(number)).expect("event")));
         for value in 0..5 {
             let bytes = data(value);
@@ -167,5 +268,41 @@ proptest! {
         }
         drop(disk);
         prop_assert_eq!(dump_store(&open(dir.path())), dump_store(&memory));
+    }
+
+    /// Many rows at once are the same as one by one, whatever is there before them.
+    #[test]
+    fn a_page_is_its_rows(
+        before in vec((1..4u8, 0..12u8, 0..3u8), 0..6),
+        rows in vec((0..12u8, 0..3u8, 0..5u8), 0..10),
+        gap in 0..4u64,
+    ) {
+        let (paged, by_rows) = (MemoryStore::new(origin(0)), MemoryStore::new(origin(0)));
+        let mut answers = Vec::new();
+        for (store, is_paged) in [(&paged, true), (&by_rows, false)] {
+            let committed = store.commit(&mut |tables| {
+                for (from, number, value) in &before {
+                    run(tables, &Op::Merge { origin: *from, ahead: 1, key: *number, value: *value, alias: false }, 1)?;
+                }
+                let last = tables.head()?.knowledge.get(origin(1)).0;
+                let values: Vec<_> = rows.iter().map(|(_, value, _)| data(*value)).collect();
+                let ready = rows.iter().zip(&values).zip(0_u64..);
+                let ready = ready.map(|(((number, _, alias), data), at)| {
+                    let value = Value { type_number: 7, version: 1, data };
+                    let alias = *alias == 0;
+                    let body = if alias { Body::Alias(value.hash(key(*number))) } else { Body::Whole(value) };
+                    // Some pages have a gap in them.
+                    let seq = Seq(last + 1 + at + u64::from(gap == 0 && at > 4));
+                    Ready::from(Incoming { dot: Dot { origin: origin(1), seq }, key: key(*number), body })
+                });
+                let ready: Vec<_> = ready.collect();
+                let merge = if is_paged { merge_page } else { merge_rows };
+                answers.push(merge(tables, &ready, 5)?);
+                Ok(())
+            });
+            committed.expect("memory commits");
+        }
+        prop_assert_eq!(&answers[0], &answers[1]);
+        prop_assert_eq!(dump_store(&paged), dump_store(&by_rows));
     }
 }

@@ -50,6 +50,7 @@ fn any_question() -> impl Strategy<Value = Question> {
         any_bytes().prop_map(|message| Question::Reconcile { message }),
         vec(any::<Name>(), 0..6).prop_map(|names| Question::Fetch { names }),
         any_bytes().prop_map(|bundle| Question::Heal { bundle }),
+        any::<Option<DictionaryName>>().prop_map(|held| Question::Dictionary { held }),
     ]
 }
 
@@ -66,6 +67,9 @@ fn any_tell() -> impl Strategy<Value = Tell> {
         any_bytes().prop_map(|message| Tell::Reconciled { message }),
         (any_bytes(), any::<u32>()).prop_map(|(bundle, names)| Tell::Bundle { bundle, names }),
         any::<u64>().prop_map(|admitted| Tell::Healed { admitted }),
+        (any::<Option<DictionaryName>>(), any_bytes())
+            .prop_map(|(name, packed)| Tell::Dictionary { name, packed }),
+        Just(Tell::NoDictionary),
     ]
 }
 
@@ -121,8 +125,9 @@ fn lies_about_numbers() {
         assert!(is_form(tell(1, &[&[0; 8], &[0], &count, &[1; 2000]])));
         assert!(is_form(tell(5, &[&[0; 16], &[1], &count, &[1; 2000]])));
     }
-    assert!(is_form(ask(9, &[&[0; 99]])), "there is no such question");
-    assert!(is_form(tell(9, &[&[0; 99]])), "there is no such answer");
+    assert!(is_form(tell(9, &[&[0], &number(u64::MAX), &[1; 2000]])), "a dictionary");
+    assert!(is_form(ask(10, &[&[0; 99]])), "there is no such question");
+    assert!(is_form(tell(11, &[&[0; 99]])), "there is no such answer");
 }
 
 /// Origins that repeat or fall, seqs that are none, spans that end before they begin.
@@ -180,6 +185,21 @@ fn too_many() {
     assert!(matches!(ask(7, &[&list(&names)]), Err(FrameError::TooLong { .. })));
 }
 
+/// Behind a question stands the name of a dictionary or nothing; behind an answer, nothing.
+#[test]
+fn what_stands_behind() {
+    let greet = Ask { link: 5, question: Question::Greet { digest: Digest::default() }, dictionary: None };
+    let plain = greet.encode();
+    let named = Ask { dictionary: Some(*b"name"), ..greet };
+    assert_eq!(named.encode(), [plain.as_slice(), b"name"].concat());
+    for behind in 0..9 {
+        let read = Ask::decode(&[plain.as_slice(), &vec![7; behind]].concat());
+        assert_eq!(read.is_ok(), matches!(behind, 0 | 4), "{behind} bytes");
+        let tell = Tell::decode(&[Tell::NoDictionary.encode(), vec![7; behind]].concat());
+        assert_eq!(tell.is_ok(), behind == 0, "{behind} bytes");
+    }
+}
+
 /// The version stands in front of everything else, so that any other can be told by name.
 #[test]
 fn other_versions() {
@@ -218,8 +238,13 @@ fn bundles_that_are_none() {
 
 proptest! {
     #[test]
-    fn frames_round_trip(link in any::<u64>(), question in any_question(), tell in any_tell()) {
-        let ask = Ask { link, question };
+    fn frames_round_trip(
+        link in any::<u64>(),
+        question in any_question(),
+        dictionary in any::<Option<DictionaryName>>(),
+        tell in any_tell(),
+    ) {
+        let ask = Ask { link, question, dictionary };
         prop_assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
         prop_assert_eq!(Tell::decode(&tell.encode()), Ok(tell));
     }
@@ -232,7 +257,7 @@ proptest! {
     // A frame that ends early is none, wherever it ends, and neither is one that goes on behind its end.
     #[test]
     fn cut_frames_are_refused(question in any_question(), tell in any_tell()) {
-        let (mut ask, mut tell) = (Ask { link: 9, question }.encode(), tell.encode());
+        let (mut ask, mut tell) = (Ask { link: 9, question, dictionary: None }.encode(), tell.encode());
         for end in 0..ask.len() {
             prop_assert!(bounded(&ask[..end], Ask::decode).is_err(), "cut at {}", end);
         }
@@ -255,7 +280,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         bit in 0..8,
     ) {
-        let (mut ask, mut tell) = (Ask { link: 9, question }.encode(), tell.encode());
+        let (mut ask, mut tell) = (Ask { link: 9, question, dictionary: None }.encode(), tell.encode());
         *at.get_mut(&mut ask) ^= 1_u8 << bit;
         *at.get_mut(&mut tell) ^= 1_u8 << bit;
         if let Ok(ask) = bounded(&ask, Ask::decode) {

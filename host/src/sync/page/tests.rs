@@ -1,5 +1,6 @@
 //! Pages come back as they were sent; whatever else comes is refused by name, and costs no memory.
 
+use super::super::pack::{pack, unpack};
 use super::*;
 use allocation_counter::measure;
 use proptest::collection::vec;

@@ -6,7 +6,7 @@
 
 use super::wire::Way;
 use super::world::{Check, World};
-use crate::sync::{ExchangeError, Heard, Link, Outcome, SyncError, push_live, round};
+use crate::sync::{ExchangeError, Heard, Link, Outcome, SyncError, agree, push_live, round};
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::pin::Pin;
@@ -22,6 +22,17 @@ const REST_MS_MAX: i64 = 2000;
 /// How long a peer may hold its answer back.
 const WAIT_MS: u32 = 25_000;
 
+/// What a task does.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// A round, with a digest first if nothing is known to be different.
+    Round { is_idle: bool },
+    /// A live push.
+    Push,
+    /// The question for a dictionary, if it is due.
+    Agree,
+}
+
 /// A link from one replica to another, and what runs on it.
 pub(super) struct Dial {
     pub(super) from: usize,
@@ -32,6 +43,8 @@ pub(super) struct Dial {
     /// The parcel of the watch.
     watch: Option<u64>,
     news: Option<Result<Vec<u8>, ExchangeError>>,
+    /// The question for a dictionary was looked at since the last watch.
+    has_agreed: bool,
     is_due: bool,
     /// Something is known to be different, so no digest is sent first.
     is_different: bool,
@@ -54,6 +67,7 @@ impl Dial {
             task: None,
             watch: None,
             news: None,
+            has_agreed: false,
             is_due: true,
             is_different: false,
             rest_until_ms: 0,
@@ -104,14 +118,18 @@ impl World {
             let is_idle = !dial.is_different;
             (dial.is_due, dial.is_different) = (false, false);
             self.log(|| format!("{from}>{to} begins a round"));
-            self.begin(at, way, Some(is_idle))
+            self.begin(at, way, Work::Round { is_idle })
         } else if is_live {
             self.log(|| format!("{from}>{to} pushes live"));
-            self.begin(at, way, None)
+            self.begin(at, way, Work::Push)
         } else if !is_covered {
             (dial.is_due, dial.is_different) = (true, self.rng.random());
             Ok(())
+        } else if !std::mem::replace(&mut dial.has_agreed, true) && !self.is_old(from) {
+            self.begin(at, way, Work::Agree)
         } else {
+            let dial = &mut self.dials[at];
+            dial.has_agreed = false;
             let link = dial.link.as_ref().expect("no task has it");
             let ask = link.watch(&self.nodes[from].replica, WAIT_MS).map_err(|error| error.to_string())?;
             dial.watch = Some(way.send(ask.encode()));
@@ -119,14 +137,14 @@ impl World {
         }
     }
 
-    /// Begins a round (`is_idle`: with a digest first) or a live push.
-    fn begin(&mut self, at: usize, mut way: Way, is_idle: Option<bool>) -> Check {
+    fn begin(&mut self, at: usize, mut way: Way, work: Work) -> Check {
         let replica = Arc::clone(&self.nodes[self.dials[at].from].replica);
         let mut link = self.dials[at].link.take().expect("no task has it");
         self.dials[at].task = Some(Box::pin(async move {
-            let ended = match is_idle {
-                Some(is_idle) => round(&replica, &mut way, &mut link, is_idle).await.map(Some),
-                None => push_live(&replica, &mut way, &mut link).await.map(|()| None),
+            let ended = match work {
+                Work::Round { is_idle } => round(&replica, &mut way, &mut link, is_idle).await.map(Some),
+                Work::Push => push_live(&replica, &mut way, &mut link).await.map(|()| None),
+                Work::Agree => agree(&replica, &mut way, &mut link).await.map(|()| None),
             };
             (link, ended)
         }));

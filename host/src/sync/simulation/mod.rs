@@ -58,6 +58,7 @@ fn simulation_finds_no_violation() {
         }
     }
     println!("{total:?}");
+    assert!(total.packed > 0 || seeds < SEEDS, "no page was packed with a dictionary");
     assert!(violations.is_empty(), "{} of {seeds} seeds:\n{}", violations.len(), violations.join("\n"));
 }
 

@@ -52,6 +52,7 @@ pub(super) struct Node {
     pub(super) clock: Arc<Mutex<Clock>>,
     pub(super) wall: Arc<SimWall>,
     origins: Arc<Origins>,
+    dictionary_from: u64,
     /// How often the replica itself asked for a new Origin.
     pub(super) minted: Arc<AtomicU64>,
     /// How often it had a reason to: roll-backs and copies that nothing told of.
@@ -62,17 +63,23 @@ pub(super) struct Node {
 
 impl Node {
     /// A replica over these tables.
-    pub(super) fn new(store: MemoryStore, time_ms: &Arc<AtomicI64>, origins: &Arc<Origins>) -> Self {
+    pub(super) fn new(
+        store: MemoryStore,
+        time_ms: &Arc<AtomicI64>,
+        origins: &Arc<Origins>,
+        dictionary_from: u64,
+    ) -> Self {
         let wall = Arc::new(SimWall { time_ms: Arc::clone(time_ms), offset_ms: AtomicI64::new(0) });
         let (store, minted) = (Arc::new(store), Arc::new(AtomicU64::new(0)));
-        let (replica, clock) = start(&store, &wall, origins, &minted);
+        let (replica, clock) = start(&store, &wall, origins, &minted, dictionary_from);
         let (origins, checked) = (Arc::clone(origins), Knowledge::new());
-        Self { store, replica, clock, wall, origins, minted, incidents: 0, checked }
+        Self { store, replica, clock, wall, origins, dictionary_from, minted, incidents: 0, checked }
     }
 
     /// The process ends and begins again: what is not in the tables is gone.
     pub(super) fn restart(&mut self) {
-        (self.replica, self.clock) = start(&self.store, &self.wall, &self.origins, &self.minted);
+        (self.replica, self.clock) =
+            start(&self.store, &self.wall, &self.origins, &self.minted, self.dictionary_from);
     }
 
     /// Other tables take the place of these; the process over them is a new one.
@@ -125,6 +132,7 @@ fn start(
     wall: &Arc<SimWall>,
     origins: &Arc<Origins>,
     minted: &Arc<AtomicU64>,
+    dictionary_from: u64,
 ) -> (Arc<Replica>, Arc<Mutex<Clock>>) {
     let persisted = store.read().and_then(|tables| tables.head()).expect("memory has a head").clock_max;
     let (clock, _) = Clock::new(ValidTime(persisted), wall.now());
@@ -135,5 +143,6 @@ fn start(
         origins.next()
     });
     let store: Arc<dyn Store> = Arc::<MemoryStore>::clone(store);
-    (Arc::new(Replica::new(store, Arc::clone(&clock), Arc::<SimWall>::clone(wall), mint)), clock)
+    let replica = Replica::new(store, Arc::clone(&clock), Arc::<SimWall>::clone(wall), mint);
+    (Arc::new(replica.with_dictionary_from(dictionary_from)), clock)
 }

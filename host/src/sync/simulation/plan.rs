@@ -82,6 +82,10 @@ pub(super) struct Plan {
     pub(super) claim: Claim,
     /// Whoever opens a copy keeps the next Origin that was due before it was copied, instead of a new one.
     pub(super) keeps_next: bool,
+    /// From so many arrivals on a replica has a dictionary for small pages.
+    pub(super) dictionary_from: u64,
+    /// The first replica is of a version that knows no dictionaries.
+    pub(super) is_first_old: bool,
 }
 
 impl Plan {
@@ -114,6 +118,8 @@ impl Plan {
             data_bytes_max: [0, 0, 3000, 6000][rng.random_range(0..4)],
             claim: Claim::Pin,
             keeps_next: false,
+            dictionary_from: [8, 8, 24, u64::MAX][rng.random_range(0..4)],
+            is_first_old: rng.random_bool(0.3),
         }
     }
 

@@ -77,18 +77,20 @@ impl World {
         let span =
             |(origin, last): &([u8; 8], u64)| Span { origin: *origin, first: last / 2 + 1, last: *last };
         let want = known.iter().map(span).collect();
-        let question = match self.rng.random_range(0..6) {
+        let question = match self.rng.random_range(0..7) {
             0 => Question::Greet { digest: self.rng.random() },
             1 => Question::Pull { known: Vec::new(), want, whole: self.rng.random(), bytes_max: 0 },
             2 => Question::Offer { known },
             3 => Question::Fetch { names: vec![(self.rng.random(), self.rng.random())] },
-            4 => Question::Reconcile { message: self.rng.random::<[u8; 24]>().to_vec() },
+            4 => Question::Dictionary { held: Some(self.rng.random()) },
+            5 => Question::Reconcile { message: self.rng.random::<[u8; 24]>().to_vec() },
             _ => {
                 let current = origins.first().copied().unwrap_or_default();
                 Question::Watch { digest: self.rng.random(), current, last: self.rng.random(), wait_ms: 1 }
             }
         };
-        let ask = Ask { link: self.rng.random(), question };
+        let dictionary = self.rng.random::<bool>().then(|| self.rng.random());
+        let ask = Ask { link: self.rng.random(), question, dictionary };
         self.send_unfriendly(&ask.encode())
     }
 

@@ -10,6 +10,7 @@ use crate::core::event::Origin;
 use crate::core::gset::{Body, Incoming};
 use crate::store::MemoryStore;
 use crate::sync::frame::{self, Ask, Question, Tell};
+use crate::sync::pack;
 use crate::sync::{ExchangeError, Page, Span};
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
@@ -42,6 +43,8 @@ pub(super) struct Report {
     /// Rows that were sent whole, and those of them that were known.
     pub(super) whole: u64,
     pub(super) repeated: u64,
+    /// Pages that were packed with a dictionary.
+    pub(super) packed: u64,
     pub(super) stalled: u64,
     pub(super) pins_gone: u64,
     /// Runs in which tables were rolled back or copied without anybody noticing.
@@ -77,6 +80,7 @@ impl Report {
         self.rounds_max = self.rounds_max.max(other.rounds_max);
         self.whole += other.whole;
         self.repeated += other.repeated;
+        self.packed += other.packed;
         self.stalled += other.stalled;
         self.pins_gone += other.pins_gone;
         self.forks += other.forks;
@@ -89,7 +93,8 @@ impl World {
         let mut rng = StdRng::seed_from_u64(plan.seed);
         let time_ms = Arc::new(AtomicI64::new(BEGIN_MS));
         let origins = Arc::new(Origins { seed: plan.seed, given: AtomicU64::new(0) });
-        let node = |_| Node::new(MemoryStore::new(origins.next()), &time_ms, &origins);
+        let from = plan.dictionary_from;
+        let node = |_| Node::new(MemoryStore::new(origins.next()), &time_ms, &origins, from);
         let nodes = (0..plan.replicas).map(node).collect();
         let pairs = plan.dials(&mut rng);
         let dials = pairs.into_iter().map(|(from, to)| Dial::new(from, to, &mut rng)).collect();
@@ -131,7 +136,7 @@ impl World {
 
     /// A replica that is not one of those who run, over these tables.
     pub(super) fn node_over(&self, store: MemoryStore) -> Node {
-        Node::new(store, &self.time_ms, &self.origins)
+        Node::new(store, &self.time_ms, &self.origins, self.plan.dictionary_from)
     }
 
     pub(super) fn any_node(&mut self) -> usize {
@@ -262,6 +267,17 @@ impl World {
     fn arrive(&mut self, number: u64, mut parcel: Parcel) -> Check {
         let to = parcel.to;
         let ask = Ask::decode(&parcel.ask).map_err(|error| format!("an honest frame is refused: {error}"))?;
+        if self.is_old(to) {
+            let page = if let Question::Push { page } = &ask.question { page.as_slice() } else { &[] };
+            if ask.dictionary.is_some() || pack::dictionary_of(page).is_some() {
+                return Err(format!("{to} is of an older version and is sent what it cannot read"));
+            }
+            if let Question::Dictionary { .. } = &ask.question {
+                let (code, detail) = ("bad_frame".to_owned(), "no message of this protocol".to_owned());
+                let refused = ExchangeError::Refused { status: 400, code, detail };
+                return self.come_back(number, &parcel, Err(refused));
+            }
+        }
         let replica = Arc::clone(&self.nodes[to].replica);
         let is_patient = ask.wait_ms() > 0 && (self.is_quiet || self.rng.random_bool(0.95));
         if is_patient && replica.is_quiet(&ask).map_err(|error| format!("{to} cannot watch: {error}"))? {
@@ -270,7 +286,7 @@ impl World {
             return Ok(());
         }
         if let Question::Push { page } = &ask.question {
-            self.count(to, page);
+            self.count(to, to, page);
         }
         if self.plan.faults.strangers && self.captured.len() < CAPTURED_MAX {
             self.captured.push(parcel.ask.clone());
@@ -298,7 +314,7 @@ impl World {
             _ => None,
         });
         if let Some(page) = page {
-            self.count(to, &page);
+            self.count(to, parcel.to, &page);
         }
         if self.watched(parcel.dial, number, answer.clone()) {
             return Ok(());
@@ -307,9 +323,18 @@ impl World {
         self.poll(parcel.dial)
     }
 
-    /// Counts the rows of a page that come whole, and those of them that are here already.
-    fn count(&mut self, to: usize, page: &[u8]) {
-        let Ok(page) = Page::decode(page) else { return };
+    /// Whether a replica knows no dictionaries.
+    pub(super) fn is_old(&self, at: usize) -> bool {
+        self.plan.is_first_old && at == 0
+    }
+
+    /// Counts the rows of a page that come whole, and those of them that are here already. A dictionary that it is
+    /// packed with is that of the one who was dialled.
+    fn count(&mut self, to: usize, dialled: usize, packed: &[u8]) {
+        let name = pack::dictionary_of(packed);
+        self.report.packed += u64::from(name.is_some());
+        let dictionary = name.and_then(|name| self.nodes[dialled].replica.dictionary_named(name));
+        let Ok(page) = Page::decode_with(packed, dictionary.as_deref()) else { return };
         for row in page.rows() {
             if let Body::Whole(value) = row.body {
                 self.report.whole += 1;
@@ -333,6 +358,7 @@ fn brief(question: &Question) -> String {
         Question::Greet { .. } => "Greet".to_owned(),
         Question::Watch { .. } => "Watch".to_owned(),
         Question::Reconcile { .. } => "Reconcile".to_owned(),
+        Question::Dictionary { held } => format!("Dictionary (held: {})", held.is_some()),
     }
 }
 
@@ -357,6 +383,8 @@ fn told(answer: &[u8]) -> String {
         Tell::Same { .. } => "Same".to_owned(),
         Tell::Reconciled { .. } => "Reconciled".to_owned(),
         Tell::Healed { admitted } => format!("Healed {admitted}"),
+        Tell::Dictionary { name, packed } => format!("Dictionary {name:?}, {} bytes", packed.len()),
+        Tell::NoDictionary => "NoDictionary".to_owned(),
     }
 }
 
@@ -371,6 +399,9 @@ fn spans(spans: &[Span]) -> String {
 }
 
 fn rows(page: &[u8]) -> String {
+    if pack::dictionary_of(page).is_some() {
+        return format!("{} bytes with a dictionary", page.len());
+    }
     let Ok(page) = Page::decode(page) else { return "of no sense".to_owned() };
     let row = |row: Incoming<'_>| match row.body {
         Body::Whole(_) => format!("{} {}", row.dot, row.key),

@@ -1,10 +1,10 @@
 //! Events mapped again: with the code that serves, and against what the index holds of them.
 
-use super::sample::{Code, Mapped};
+use super::sample::{Code, Emission, Mapped};
 use super::{Comparison, Drift, Shared, parts_of, shown, shown_failure};
 use crate::core::event::EventKey;
 use crate::core::tables::{Result, TableError};
-use crate::views::computes::{Emission, Failure};
+use crate::views::computes::Failure;
 use crate::views::error::ViewError;
 use crate::views::index::entry::Body;
 use crate::views::layout;

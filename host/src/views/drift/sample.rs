@@ -2,10 +2,9 @@
 
 use crate::core::event::{Arrival, EventKey, Value};
 use crate::core::tables::{Position, Result, Tables};
-use crate::plugin::event_ref;
+use crate::plugin::{EventRef, event_ref};
 use crate::views::build::Build;
-use crate::views::computes::{Emission, Failure, Upcast};
-use crate::views::slot::Stored;
+use crate::views::computes::{Failure, Upcast};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -21,6 +20,17 @@ pub(super) struct Sampled {
     pub(super) arrival: u64,
     pub(super) stored: Stored,
 }
+
+/// One stored event.
+pub(super) struct Stored {
+    pub(super) key: EventKey,
+    type_number: u32,
+    version: u32,
+    data: Vec<u8>,
+}
+
+/// An aggregate key and the delta that one event adds to it.
+pub(super) type Emission = (Vec<u8>, Vec<u8>);
 
 /// What code gives for each event of a sample.
 pub(super) type Mapped = Vec<std::result::Result<Vec<Emission>, Failure>>;
@@ -46,7 +56,7 @@ fn of_arrival(events: &dyn Tables, number: u64, has_losers: bool) -> Result<Opti
     let Some(row) = events.arrival(Arrival(number))? else { return Ok(None) };
     let Some(event) = events.event(row.key)?.filter(|event| event.hash == row.hash) else { return Ok(None) };
     let Value { type_number, version, data } = event.value;
-    let stored = Stored { key: row.key, hash: event.hash, type_number, version, data: data.to_vec() };
+    let stored = Stored { key: row.key, type_number, version, data: data.to_vec() };
     let mut has_several = false;
     if has_losers {
         events.walk(Some(Position { key: row.key, loser: None }), &mut |event| {
@@ -62,7 +72,7 @@ pub(super) struct Code<'c> {
     pub(super) build: &'c Build,
     pub(super) sample: &'c [Sampled],
     /// Each event in its newest version; none for a type that nobody owns.
-    pub(super) upcast: Vec<std::result::Result<Option<Upcast>, Failure>>,
+    pub(super) upcast: Vec<std::result::Result<Option<Upcast<'c>>, Failure>>,
 }
 
 impl<'c> Code<'c> {
@@ -71,7 +81,7 @@ impl<'c> Code<'c> {
         for call in sample.chunks(CALL_EVENTS) {
             let refs: Vec<_> = call
                 .iter()
-                .map(|Sampled { stored: Stored { key, type_number, version, data, .. }, .. }| {
+                .map(|Sampled { stored: Stored { key, type_number, version, data }, .. }| {
                     event_ref(*key, Value { type_number: *type_number, version: *version, data })
                 })
                 .collect();
@@ -82,7 +92,14 @@ impl<'c> Code<'c> {
 
     /// What the Keyspace at `position` maps each event to.
     pub(super) fn map(&self, position: usize) -> Mapped {
-        self.each(&mut |events| self.build.plugins.map(position, events))
+        self.each(&mut |events| {
+            let mapped = self.build.plugins.map(position, events);
+            let own = |at: usize| {
+                let rows = mapped.of(at)?;
+                Ok(rows.map(|(aggregate, delta)| (aggregate.to_vec(), delta.to_vec())).collect())
+            };
+            (0..events.len()).map(own).collect()
+        })
     }
 
     /// The keys that each event voids.
@@ -93,12 +110,13 @@ impl<'c> Code<'c> {
     /// Asks of the events that have a newest version; the others have nothing, or why they have none.
     fn each<T>(
         &self,
-        ask: &mut dyn FnMut(&[Upcast]) -> Vec<std::result::Result<Vec<T>, Failure>>,
+        ask: &mut dyn FnMut(&[EventRef<'_>]) -> Vec<std::result::Result<Vec<T>, Failure>>,
     ) -> Vec<std::result::Result<Vec<T>, Failure>> {
-        let readable: Vec<Upcast> = self.upcast.iter().flatten().flatten().cloned().collect();
+        let readable: Vec<EventRef<'_>> =
+            self.upcast.iter().flatten().flatten().map(Upcast::event_ref).collect();
         let mut answers = readable.chunks(CALL_EVENTS).flat_map(ask);
         let nothing = || Ok(Vec::new());
-        let answer = |upcast: &std::result::Result<Option<Upcast>, Failure>| match upcast {
+        let answer = |upcast: &std::result::Result<Option<Upcast<'_>>, Failure>| match upcast {
             Ok(Some(_)) => answers.next().unwrap_or_else(nothing),
             Ok(None) => nothing(),
             Err(failure) => Err(failure.clone()),

@@ -3,10 +3,12 @@
 /// Appends a number: seven bits a byte, the least first.
 pub(in crate::views) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
+        let [.., least] = number.to_be_bytes();
+        out.push(least | 0x80);
         number >>= 7;
     }
-    out.push(number as u8);
+    let [.., least] = number.to_be_bytes();
+    out.push(least);
 }
 
 /// Takes a number off the front.

@@ -8,8 +8,8 @@
 //! ```
 //! Leaves are packed rows of entries in key order. Where a row begins is decided by a hash of the event key (see
 //! [`border`]), not by how full it is: the same events give the same rows on every replica, whatever the order in
-//! which they came (content-defined chunking, as in prolly trees; Couchbase and CouchDB keep partial states in inner
-//! nodes likewise). A late event rewrites one leaf and the few numbers above it.
+//! which they came (content-defined chunking, as in prolly trees; Couchbase keeps partial states in inner nodes
+//! likewise). A late event rewrites one leaf and the few numbers above it.
 //!
 //! Every node carries how many of its events are live and the arrival at which it last changed, its version. Views
 //! keep states beside the version that they were computed from ([`super::tree`], [`super::ordered`]); nothing is ever

@@ -11,7 +11,7 @@ use crate::core::tables::{Result, TableError};
 use crate::views::bounds::KeyRange;
 use crate::views::layout::corrupt;
 use crate::views::rows::{Rows, Table, last_at_most};
-use crate::views::tail::Pending;
+use crate::views::runs::Pending;
 use std::ops::ControlFlow;
 
 /// An aggregate at one state of the rows and the tail.

@@ -43,7 +43,7 @@ impl Writing<'_> {
             Some(Root::Large { height, .. }) => {
                 let mut children = self.put_leaves(id, changes)?;
                 for level in 1..=height {
-                    children = self.put_inner(id, level, children)?;
+                    children = self.put_inner(id, level, &children)?;
                 }
                 self.put_root(id, height, children)
             }
@@ -59,11 +59,11 @@ impl Writing<'_> {
             let leaves = self.put_pieces(id, LEAST, all_new)?;
             return self.put_root(id, 0, leaves);
         }
-        let mut packer = Packer::default();
+        let mut all = Packer::default();
         for (event, body, _) in merged {
-            packer.push(event, body);
+            all.push(event, body);
         }
-        let root = Root::Small { version: self.version, live: packer.live, packed: packer.bytes };
+        let root = Root::Small { version: self.version, live: all.live, packed: all.bytes };
         self.rows.put(self.table, &root_key(id), &root.write())
     }
 
@@ -117,8 +117,8 @@ impl Writing<'_> {
 
     /// Brings `children`, rows of the level below that were written, into the rows of `level` that name them; returns
     /// the rows that were written.
-    fn put_inner(&mut self, id: Id, level: u8, children: Vec<Child>) -> Result<Vec<Child>> {
-        let (mut written, mut children) = (Vec::new(), children.as_slice());
+    fn put_inner(&mut self, id: Id, level: u8, mut children: &[Child]) -> Result<Vec<Child>> {
+        let mut written = Vec::new();
         while let Some(child) = children.first() {
             let (first, row, end) = self.row_at(id, level, child.first)?;
             let here = end.map_or(children.len(), |end| children.partition_point(|child| child.first < end));

@@ -44,6 +44,11 @@ impl World {
         self.views = Some(views);
     }
 
+    /// From now on no repair folds more than this at once.
+    pub(super) fn spend_at_most(&mut self, deltas: u64) {
+        self.views.as_mut().expect("open").budget = deltas;
+    }
+
     pub(super) fn views(&self) -> &Views {
         self.views.as_ref().expect("open")
     }
@@ -186,7 +191,7 @@ fn question(world: &World, view: usize, from: u16, until: u16, known: u8) -> Que
     Question {
         from: if is_ordered { None } else { bound(from) },
         until: if is_ordered { None } else { bound(until) },
-        known: (known % 3 == 0 && arrivals > 0).then(|| usize::from(known) * arrivals / 255),
+        known: (known.is_multiple_of(3) && arrivals > 0).then(|| usize::from(known) * arrivals / 255),
     }
 }
 

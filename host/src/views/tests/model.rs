@@ -101,7 +101,7 @@ impl Model {
                 run.extend(std::iter::repeat_n((key, *value), times));
             }
         }
-        last.map(|last| Expected { state: plugin.folded(view, &run), events, last, faults })
+        last.map(|last| Expected { state: Plugin::folded(view, &run), events, last, faults })
     }
 
     /// The events that `map` cannot take.

@@ -5,7 +5,7 @@
 
 use crate::core::event::EventKey;
 use crate::views::computes::{
-    Computes, Emission, Failure, FailureKind, FoldFailure, KeyspaceInfo, Revision, Upcast, ViewInfo,
+    Computes, Failure, FailureKind, FoldFailure, KeyspaceInfo, Mapped, Revision, Upcast, ViewInfo,
 };
 use laterbase_plugin::abi::DeltaRef;
 use laterbase_plugin::declare::AlgebraKind::{Associative, Commutative, Group, Ordered};
@@ -59,7 +59,7 @@ fn refused(message: &str) -> Failure {
 
 impl Plugin {
     /// What a run of deltas folds to, from the identity; every View as a plain function.
-    pub(super) fn folded(self, view: usize, run: &[(EventKey, u8)]) -> Vec<u8> {
+    pub(super) fn folded(view: usize, run: &[(EventKey, u8)]) -> Vec<u8> {
         let mut state = identity(view);
         for (event, value) in run {
             step(view, &mut state, *event, *value);
@@ -138,44 +138,42 @@ impl Computes for Plugin {
         Revision::of(&[b"voids"])
     }
 
-    fn upcast(&self, events: &[EventRef<'_>]) -> Vec<Result<Option<Upcast>, Failure>> {
-        let own = |event: &EventRef<'_>| {
-            Ok(Some(Upcast {
-                key: event.key,
-                type_number: event.type_number,
-                version: event.version,
-                data: event.data.to_vec(),
-            }))
+    fn upcast<'e>(&self, events: &[EventRef<'e>]) -> Vec<Result<Option<Upcast<'e>>, Failure>> {
+        let own = |event: &EventRef<'e>| {
+            let EventRef { key, type_number, version, data } = *event;
+            Ok(Some(Upcast { key, type_number, version, data: data.as_slice().into() }))
         };
         events.iter().map(own).collect()
     }
 
-    fn retracts(&self, events: &[Upcast]) -> Vec<Result<Vec<EventKey>, Failure>> {
-        let voided = |event: &Upcast| match event.data.split_first() {
+    fn retracts(&self, events: &[EventRef<'_>]) -> Vec<Result<Vec<EventKey>, Failure>> {
+        let voided = |event: &EventRef<'_>| match event.data.split_first() {
             Some((2, key)) if self.slip != 4 => Ok(vec![EventKey(key.try_into().unwrap())]),
             _ => Ok(Vec::new()),
         };
         events.iter().map(voided).collect()
     }
 
-    fn map(&self, keyspace: usize, events: &[Upcast]) -> Vec<Result<Vec<Emission>, Failure>> {
-        let one = |event: &Upcast| match event.data.as_slice() {
-            [3] if !self.mended => Err(refused("not this one")),
-            [1, value, aggregates @ ..] => {
-                let rows = aggregates.iter().map(|aggregate| {
-                    let mut key = key_of(*aggregate);
-                    if keyspace == 1 {
-                        key.clear();
-                        let parts = [format!("p{}", aggregate % 2), format!("a{aggregate}")];
-                        aggregate::encode(parts.iter().map(String::as_str), &mut key);
+    fn map(&self, keyspace: usize, events: &[EventRef<'_>]) -> Mapped {
+        let mut mapped = Mapped::default();
+        for (position, event) in events.iter().enumerate() {
+            match event.data.as_slice() {
+                [3] if !self.mended => mapped.fail(position, refused("not this one")),
+                [1, value, aggregates @ ..] => {
+                    for aggregate in aggregates {
+                        let mut key = key_of(*aggregate);
+                        if keyspace == 1 {
+                            key.clear();
+                            let parts = [format!("p{}", aggregate % 2), format!("a{aggregate}")];
+                            aggregate::encode(parts.iter().map(String::as_str), &mut key);
+                        }
+                        mapped.push(position, &key, &[value ^ u8::from(self.slip == 1)]);
                     }
-                    (key, vec![value ^ u8::from(self.slip == 1)])
-                });
-                Ok(rows.collect())
+                }
+                _ => {}
             }
-            _ => Ok(Vec::new()),
-        };
-        events.iter().map(one).collect()
+        }
+        mapped
     }
 
     fn query_key(&self, keyspace: usize, typed: &[String]) -> Result<Vec<u8>, Failure> {

@@ -5,8 +5,8 @@ use crate::ident;
 use crate::pair::pair;
 use crate::shape::EventKind;
 use laterbase_plugin::{
-    Canonical, Commutative, Emit, Event, EventData, EventKey, Keyspace, Merge, RawEvent, Refusal, View,
-    from_json,
+    Canonical, Chance, Commutative, Emit, Event, EventData, EventKey, Keyspace, Merge, RawEvent, Refusal,
+    View, from_json,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,10 @@ impl EventData for Consignment {
             return Ok(Self::default());
         }
         from_json(event.data)
+    }
+
+    fn example(_: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        chance.json::<Self>()
     }
 }
 

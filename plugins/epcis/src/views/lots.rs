@@ -3,8 +3,8 @@
 use crate::facts::{Quantity, mentions, one_identifier};
 use crate::shape::EventKind;
 use laterbase_plugin::{
-    Canonical, Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge, RawEvent, Refusal, View,
-    from_json,
+    Canonical, Chance, Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge, RawEvent, Refusal,
+    View, from_json,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,10 @@ impl EventData for Amounts {
         }
         let amounts: Self = from_json(event.data)?;
         Ok(Self { type_number: event.type_number, ..amounts })
+    }
+
+    fn example(_: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        chance.json::<Self>()
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::facts::{Quantity, one_identifier};
 use crate::shape::EventKind;
 use laterbase_plugin::{
-    Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge, RawEvent, Refusal, View, from_json,
+    Chance, Emit, Event, EventData, EventKey, Group, Invert, Keyspace, Merge, RawEvent, Refusal, View,
+    from_json,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -35,6 +36,10 @@ impl EventData for Making {
 
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
         from_json(event.data)
+    }
+
+    fn example(_: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        chance.json::<Self>()
     }
 }
 

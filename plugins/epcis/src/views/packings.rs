@@ -4,8 +4,8 @@ use crate::ident;
 use crate::pair::pair;
 use crate::shape::EventKind;
 use laterbase_plugin::{
-    Canonical, Commutative, Emit, Event, EventData, EventKey, Keyspace, Merge, RawEvent, Refusal, ValidTime,
-    View, from_json,
+    Canonical, Chance, Commutative, Emit, Event, EventData, EventKey, Keyspace, Merge, RawEvent, Refusal,
+    ValidTime, View, from_json,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,10 @@ impl EventData for Packing {
 
     fn read(event: &RawEvent<'_>) -> Result<Self, Refusal> {
         from_json(event.data)
+    }
+
+    fn example(_: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        chance.json::<Self>()
     }
 }
 

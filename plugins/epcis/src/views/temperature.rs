@@ -8,8 +8,8 @@ use crate::facts::{mentions, one_identifier};
 use crate::instant;
 use crate::shape::EventKind;
 use laterbase_plugin::{
-    Associative, Canonical, Emit, Event, EventData, EventKey, Keyspace, Merge, RawEvent, Refusal, View,
-    from_json,
+    Associative, Canonical, Chance, Emit, Event, EventData, EventKey, Keyspace, Merge, RawEvent, Refusal,
+    View, from_json,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,10 @@ impl EventData for Sensed {
             return Ok(Self::default());
         }
         from_json(event.data)
+    }
+
+    fn example(_: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        chance.json::<Self>()
     }
 }
 

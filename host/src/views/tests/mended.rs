@@ -1,0 +1,62 @@
+//! What is put off: events that were set aside, and repairs that take long.
+
+use super::laws::{World, key};
+use super::model::Question;
+use super::plugin::{BAD_VALUE, Plugin, adds, fails};
+
+/// Goal: code that was mended takes up what the code before set aside, under the same revision. Method: events at which
+/// `map` and `fold` fail, in a small aggregate and a large one.
+#[test]
+fn mended_code_takes_up_what_was_set_aside() {
+    let mut world = World::new();
+    let value = |n: u16| if n.is_multiple_of(90) { BAD_VALUE } else { 3 };
+    let events: Vec<_> =
+        (0..300).map(|n| (key(n, 0), adds(value(n), if n < 9 { &[0, 1] } else { &[0] }))).collect();
+    world.arrive(&events);
+    world.arrive(&[(key(500, 0), fails())]);
+    world.flush();
+    for _ in 0..2 {
+        for view in 0..5 {
+            world.check(view, 0, Question::default());
+            world.check(view, 1, Question::default());
+        }
+        world.flush();
+    }
+    let (before, _) = answer(&world, 0);
+    assert_eq!(before.len(), 5, "four at which folds fail, and one at which `map` fails");
+    world.serve(Plugin { mended: true, ..Plugin::default() });
+    world.flush();
+    assert!(answer(&world, 0).0.is_empty());
+    for view in 0..5 {
+        world.check(view, 0, Question::default());
+        world.check(view, 1, Question::default());
+    }
+}
+
+fn answer(world: &World, view: usize) -> (Vec<String>, Option<u64>) {
+    let answer = world.ask(view, &["a0".to_owned()], Question::default(), None).expect("there");
+    (answer.incomplete.into_iter().map(|aside| aside.reason).collect(), answer.stale)
+}
+
+/// Goal: a repair over its budget answers from the last consistent state, says so, and is done in the background.
+/// Method: an Ordered View that never forgets, an event at its very start, and a budget of nothing.
+#[test]
+fn a_long_repair_answers_as_of_before() {
+    let mut world = World::new();
+    let events: Vec<_> = (1..6_000).map(|n| (key(n, 0), adds((n % 200) as u8, &[0]))).collect();
+    world.arrive(&events);
+    world.flush();
+    world.check(3, 0, Question::default());
+    world.flush();
+    world.spend_at_most(0);
+    world.arrive(&[(key(0, 0), adds(7, &[0]))]);
+    world.flush();
+    let stale = world.ask(3, &["a0".to_owned()], Question::default(), None).expect("there");
+    assert_eq!((stale.stale, stale.events), (Some(5_999), 5_999), "as of the arrival before");
+    let known = Question { known: Some(5_999), ..Question::default() };
+    assert_eq!(world.ask(3, &["a0".to_owned()], known, None).expect("there").value.get(), stale.value.get());
+    world.views().finish_repairs();
+    world.flush();
+    assert_eq!(answer(&world, 3).1, None);
+    world.check(3, 0, Question::default());
+}

@@ -2,11 +2,12 @@
 //! expected views were computed by another program.
 
 use flate2::read::GzDecoder;
+use laterbase_plugin::ValidTime;
 use laterbase_tests::{Client, Server, seed, top};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 
@@ -38,11 +39,11 @@ fn post(client: &mut Client, lines: &[&str]) -> (u64, u64) {
     (written, duplicate)
 }
 
-/// All items of a view, by key.
-fn items(client: &mut Client, view: &str) -> BTreeMap<String, Value> {
+/// All items of a View or Report, by key; `query` goes with each page.
+fn items(client: &mut Client, view: &str, query: &str) -> BTreeMap<String, Value> {
     let (mut items, mut cursor) = (BTreeMap::new(), String::new());
     loop {
-        let target = format!("/epcis/{view}?limit=1000{cursor}");
+        let target = format!("/epcis/{view}?limit=311{query}{cursor}");
         let page = client.send("GET", &target, &[], b"").expect("an answer");
         assert_eq!(page.status, 200, "{}", page.text());
         let page = page.json();
@@ -81,7 +82,7 @@ fn expect_items(got: &BTreeMap<String, Value>, expected: &BTreeMap<String, Value
 pub(crate) fn expect_the_views(client: &mut Client) {
     for file in ["last_seen.ndjson", "throughput.json", "lots.json", "temperature.json"] {
         let (view, _) = file.split_once('.').expect("a name and an ending");
-        expect_items(&items(client, view), &expected(file), view);
+        expect_items(&items(client, view, ""), &expected(file), view);
     }
 }
 
@@ -109,4 +110,75 @@ fn a_stream_in_any_order_gives_the_expected_views() {
     let mut client = shuffled.client().expect("a connection");
     assert_eq!(post(&mut client, &lines), (distinct, all - distinct));
     expect_the_views(&mut client);
+}
+
+/// Asserts that the Reports answer as the other program did, about now and about then.
+fn expect_the_reports(client: &mut Client) {
+    for (name, file) in [
+        ("where", "where.ndjson"),
+        ("parent", "parent.ndjson"),
+        ("stock", "stock.json"),
+        ("shipments", "shipments.ndjson"),
+        ("recall", "recall.ndjson"),
+        ("dwell", "dwell.json"),
+    ] {
+        expect_items(&items(client, name, ""), &expected(file), name);
+    }
+    let parents = expected("parent.ndjson");
+    let mut inside: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for child in parents.keys() {
+        let mut above = child.as_str();
+        while let Some(parent) = parents.get(above).and_then(Value::as_str) {
+            inside.entry(parent).or_default().insert(child);
+            above = parent;
+        }
+    }
+    let inside = inside.into_iter().map(|(parent, children)| (parent.to_owned(), json!(children))).collect();
+    expect_items(&items(client, "contents", ""), &inside, "contents");
+    let (asof, stock) = then("stock_asof.json");
+    expect_items(&items(client, "stock", &format!("&at={asof}")), &stock, "stock as of then");
+}
+
+/// The time and the stock of an expected file about the past.
+fn then(file: &str) -> (String, BTreeMap<String, Value>) {
+    let then = expected(file);
+    let asof = ValidTime::from_millis(then["asof"].as_i64().expect("milliseconds")).expect("a time of today");
+    (asof.to_string(), serde_json::from_value(then["stock"].clone()).expect("an object"))
+}
+
+// Goal: the Reports answer as the program that saw everything in order, about now, as of then, and as known then: the
+// stock of that day as it was known that day, before what was late and what was declared wrong later. Method: the
+// lines that had arrived by then are posted first, and what the root then knows is asked for once all are there.
+#[test]
+fn reports_answer_as_of_then_and_as_known_then() {
+    let (events, arrivals) = (data("events.ndjson.gz"), data("arrivals.tsv.gz"));
+    let known = expected("stock_asof_as_known_then.json")["known"].as_i64();
+    let arrived = |row: &str| row.split('\t').next().and_then(|ms| ms.parse::<i64>().ok()) <= known;
+    let (before, after): (Vec<_>, Vec<_>) =
+        events.lines().zip(arrivals.lines()).partition(|(_, row)| arrived(row));
+    let [before, after] =
+        [before, after].map(|rows| rows.into_iter().map(|(line, _)| line).collect::<Vec<_>>());
+    let (asof, stock) = then("stock_asof_as_known_then.json");
+
+    let mut server = Server::start(&[]).expect("a server");
+    let mut client = server.client().expect("a connection");
+    post(&mut client, &before);
+    let root = client.send("GET", "/epcis", &[], b"").expect("an answer").json();
+    let vv = root["vv"].as_str().expect("what the root knows").to_owned();
+    expect_items(&items(&mut client, "stock", &format!("&at={asof}")), &stock, "stock before the rest came");
+    post(&mut client, &after);
+    let known = format!("&at={asof}&known={vv}");
+    expect_items(&items(&mut client, "stock", &known), &stock, "stock as known then");
+    expect_the_reports(&mut client);
+    server.crash_and_restart().expect("a restart");
+    let mut client = server.client().expect("a connection");
+    expect_items(&items(&mut client, "stock", &known), &stock, "stock as known then, after a crash");
+    expect_the_reports(&mut client);
+    let pallet = "/epcis/where?key=urn:epc:id:sscc:9521234.1000000121";
+    let answer = client.send("GET", pallet, &[], b"").expect("an answer");
+    assert_eq!(answer.json()["key"], "https://id.gs1.org/00/195212340000001215", "{}", answer.text());
+    let nothing = client.send("GET", "/epcis/where?key=nowhere", &[], b"").expect("an answer");
+    assert_eq!(nothing.status, 404, "{}", nothing.text());
+    let window = client.send("GET", &format!("/epcis/where?from={asof}"), &[], b"").expect("an answer");
+    assert!(matches!(window.status, 400 | 422), "{}", window.text());
 }

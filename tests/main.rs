@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that finds nothing there fails, as it should")]
 
 mod authoring;
+mod changes;
 mod compare;
 mod crash;
 mod epcis;
@@ -11,7 +12,9 @@ mod fuzzed;
 mod hostile;
 mod laws;
 mod plugins;
+mod queries;
 mod readme;
+mod reports;
 mod revisions;
 mod scripts;
 mod sync;

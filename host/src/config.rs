@@ -78,6 +78,8 @@ pub struct LimitsConfig {
     pub future_ms_max: Option<u32>,
     /// Connections at one time.
     pub connections_max: Option<usize>,
+    /// How long a Report may take for one answer, in milliseconds.
+    pub report_ms_max: Option<u32>,
 }
 
 /// What concerns one plugin.
@@ -126,6 +128,7 @@ impl Config {
             request_body_bytes_max: set.request_body_bytes_max.unwrap_or(default.request_body_bytes_max),
             future_ms_max: set.future_ms_max.unwrap_or(default.future_ms_max),
             connections_max: set.connections_max.unwrap_or(default.connections_max),
+            report_ms_max: set.report_ms_max.unwrap_or(default.report_ms_max),
             ..default
         }
     }

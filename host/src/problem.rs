@@ -98,8 +98,9 @@ codes! {
     StateTooLarge "state_too_large" 500 "A plugin's state is larger than its bound: the view must keep less.";
     KnownNeverHeld "known_never_held" 422 "The version vector in `known` is not one that this replica passed through.";
     KnownTooEarly "known_too_early" 422 "The time in `known` is before this replica's first arrival.";
-    ReportUnavailable "report_unavailable" 501 "Reports are declared, but this version does not run them yet.";
     Unavailable "not_available_yet" 501 "The parameter is part of the interface, but this version does not answer it yet.";
+    ViewRepairing "view_repairing" 503 "A long repair is under way in a view that the report reads; try again after Retry-After.";
+    ReportTimeout "report_timeout" 503 "The report took longer than it may: ask for less of it.";
     // Plugins: finding and reading the file.
     PluginNotFound "plugin_not_found" 422 "The plugin's file is not there.";
     PluginNotAFile "plugin_not_a_file" 422 "The plugin's path is not a regular file.";

@@ -216,6 +216,11 @@ impl Root {
         Ok(sample)
     }
 
+    /// Tells when files of any Root are made.
+    pub fn made(&self) -> watch::Receiver<u64> {
+        self.made.subscribe()
+    }
+
     /// How much it holds, if it is open.
     pub fn head(&self) -> Option<Arc<Head>> {
         let opened = self.opened.load_full()?;

@@ -3,16 +3,18 @@
 //! Reads of tables and calls into plugins may block, so they run on threads that may; one permit each keeps their
 //! number within the readers that the storage engine has room for.
 
+mod changes;
 mod checking;
+mod query;
 
 use crate::admit;
-use crate::core::event::ValidTime;
 use crate::core::knowledge::vv_of;
 use crate::core::limits::SYNC_WAIT_MS_MAX;
 use crate::feed;
 use crate::host::Host;
 use crate::http::names::{PluginName, RootName, ViewName};
-use crate::http::service::{FeedQuery, Known, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::service::{Aspect, FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::sse::Stream;
 use crate::http::{BindError, Drained, Server, Settings};
 use crate::peers::{Dialler, Tcp};
 use crate::plugin::Turn;
@@ -22,14 +24,13 @@ use crate::problem::{Code, Problem};
 use crate::root::Root;
 use crate::sync::{Ask, Replica, SyncError};
 use crate::verify::Jobs;
-use crate::views::{self, Bounds, Computes, PageQuery};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
@@ -50,7 +51,8 @@ impl Bound {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
         let (stop, stopped) = watch::channel(false);
         dial(&self.host, &stopped);
-        let front = Front { host: self.host, stopped, checks: Arc::default() };
+        let reports = Arc::new(Semaphore::new(self.host.limits().reports_max));
+        let front = Front { host: self.host, reports, stopped, checks: Arc::default() };
         let told = async {
             shutdown.await;
             // Peers that wait for news are answered, so that the drain need not wait for them.
@@ -86,6 +88,8 @@ impl Host {
 #[derive(Debug)]
 struct Front {
     host: Arc<Host>,
+    /// A permit for each Report that may run: one that never returns keeps its thread, and its permit, for good.
+    reports: Arc<Semaphore>,
     /// True once the server is told to stop.
     stopped: watch::Receiver<bool>,
     /// The checks of Roots' rows.
@@ -172,7 +176,24 @@ impl Service for Front {
 
     async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {
         let (root, catalog) = self.host.root(root.as_str())?;
-        blocking(move || answer(&root, &catalog, view.as_str(), query)).await
+        let is_report = catalog.report(view.as_str()).is_some();
+        match query.aspect {
+            Aspect::Answer if is_report => self.report((root, catalog), view.as_str(), query).await,
+            Aspect::Answer | Aspect::Changes(_) => {
+                blocking(move || query::view(&root, &catalog, view.as_str(), query)).await
+            }
+            Aspect::Digest => query::digest((root, catalog), view.as_str(), query).await,
+        }
+    }
+
+    async fn changes(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<Stream, Problem> {
+        let (known, catalog) = self.host.root(root.as_str())?;
+        query::check_view(&known, &catalog, view.as_str(), &query)?;
+        let since = match &query.aspect {
+            Aspect::Changes(since) => since.clone(),
+            Aspect::Answer | Aspect::Digest => None,
+        };
+        self.stream(root.as_str(), view.as_str(), query, since).await
     }
 
     async fn root_info(&self, root: RootName) -> Result<Bytes, Problem> {
@@ -336,106 +357,4 @@ fn info(root: &Root, catalog: &RootCatalog) -> Result<Value, Problem> {
         "types": types.collect::<Vec<_>>(), "formats": catalog.formats().collect::<Vec<_>>(),
         "origin": origin, "vv": vv,
     }))
-}
-
-fn answer(
-    root: &Root,
-    catalog: &Arc<RootCatalog>,
-    view: &str,
-    query: ViewQuery,
-) -> Result<ViewAnswer, Problem> {
-    if catalog.report(view).is_some() {
-        return Err(Problem::new(
-            Code::ReportUnavailable,
-            format!("{view} is a report, which this version does not run"),
-        ));
-    }
-    if catalog.view(view).is_none() {
-        let known: Vec<&str> = catalog.views().map(|view| view.declaration().name.as_str()).collect();
-        let listed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let detail = format!("root {} has no view {view:?}; there are: {listed}", root.name());
-        return Err(Problem::new(Code::UnknownView, detail).with("views", known));
-    }
-    let ms = |time: Option<ValidTime>| time.map(ValidTime::millis);
-    let known = query.known.map(|known| match known {
-        Known::At(time) => views::Known::At(time.millis()),
-        Known::Vv(text) => views::Known::Vv(text),
-    });
-    let group = query.group.map(|parts| u32::try_from(parts).unwrap_or(u32::MAX));
-    let bounds = Bounds { at_ms: ms(query.at), from_ms: ms(query.from), to_ms: ms(query.to), known, group };
-    let plugins: Arc<dyn Computes> = Arc::clone(catalog) as _;
-    if !query.keys.is_empty() {
-        return one(root, &plugins, view, &query.keys, &bounds);
-    }
-    let limit = query.limit.unwrap_or(crate::core::limits::PAGE_ITEMS_DEFAULT);
-    let page = PageQuery { view: view.to_owned(), prefix: query.prefix, limit, cursor: query.cursor, bounds };
-    list(root, &plugins, &page)
-}
-
-fn one(
-    root: &Root,
-    plugins: &Arc<dyn Computes>,
-    view: &str,
-    keys: &[String],
-    bounds: &Bounds,
-) -> Result<ViewAnswer, Problem> {
-    let found = match root.opened()? {
-        Some(opened) => opened.views.one(plugins, view, keys, bounds).map_err(|fault| fault.problem())?,
-        None => None,
-    };
-    let Some(answer) = found else {
-        let detail = format!("no event within the bounds counts for {} in {view}", keys.join(", "));
-        return Err(Problem::new(Code::UnknownKey, detail));
-    };
-    let mut members = vec![
-        ("key", key_of(&answer.key).to_string()),
-        ("value", answer.value.get().to_owned()),
-        ("events", answer.events.to_string()),
-        ("last", format!("\"{}\"", answer.last)),
-        ("incomplete", incomplete(&answer.incomplete)),
-    ];
-    // A long repair is under way: this is what was known at an earlier arrival.
-    members.extend(answer.stale.map(|_| ("repairing", "true".to_owned())));
-    Ok(ViewAnswer { json: json_of(&members).into(), etag: answer.etag() })
-}
-
-fn list(root: &Root, plugins: &Arc<dyn Computes>, query: &PageQuery) -> Result<ViewAnswer, Problem> {
-    let page = match root.opened()? {
-        Some(opened) => opened.views.page(plugins, query).map_err(|fault| fault.problem())?,
-        None => views::Page::default(),
-    };
-    let items: Vec<String> = page
-        .items
-        .iter()
-        .map(|item| {
-            json_of(&[("key", key_of(&item.key).to_string()), ("value", item.value.get().to_owned())])
-        })
-        .collect();
-    let mut members = vec![("items", format!("[{}]", items.join(",")))];
-    members.extend(page.cursor.as_ref().map(|cursor| ("cursor", format!("\"{cursor}\""))));
-    if !page.incomplete.is_empty() {
-        members.push(("incomplete", incomplete(&page.incomplete)));
-    }
-    if page.stale {
-        members.push(("repairing", "true".to_owned()));
-    }
-    Ok(ViewAnswer { json: json_of(&members).into(), etag: page.etag() })
-}
-
-/// An object of members whose values are JSON already.
-fn json_of(members: &[(&str, String)]) -> String {
-    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    format!("{{{}}}", members.join(","))
-}
-
-fn incomplete(set_aside: &[views::SetAside]) -> String {
-    serde_json::to_string(set_aside).expect("keys and texts are JSON")
-}
-
-/// A single part as a text, several as an array.
-fn key_of(parts: &[String]) -> Value {
-    match parts {
-        [part] => part.as_str().into(),
-        parts => parts.to_vec().into(),
-    }
 }

@@ -31,7 +31,8 @@ pub trait View: Send + Sync + Sized + 'static {
     /// Adds one event's delta to `state`.
     fn fold(&self, state: &mut Self::State, event: EventKey, delta: DeltaFor<Self>);
 
-    /// What a query answers for the aggregate `key`.
+    /// What a query answers for the aggregate `key`. For a group of aggregates (`group=N`), the parts of the key behind
+    /// the N-th are empty.
     fn render(&self, key: &KeyFor<Self>, state: &Self::State) -> impl Serialize {
         let _ = key;
         state

@@ -87,19 +87,8 @@ impl Client {
 
     /// Reads one answer; `bodiless` for the answer to a HEAD.
     pub fn answer(&mut self, bodiless: bool) -> Result<Answer> {
-        let status = self.line()?;
-        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).context("a status line")?;
-        let mut headers = Vec::new();
-        loop {
-            let line = self.line()?;
-            if line.is_empty() {
-                break;
-            }
-            let (name, value) = line.split_once(':').context("a header line")?;
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-        }
-        let mut answer = Answer { status, headers, body: Vec::new() };
-        if bodiless || status == 304 || status == 204 {
+        let mut answer = self.head()?;
+        if bodiless || matches!(answer.status, 204 | 304) {
             return Ok(answer);
         }
         if answer.header("transfer-encoding") == Some("chunked") {
@@ -112,18 +101,53 @@ impl Client {
         Ok(answer)
     }
 
+    fn head(&mut self) -> Result<Answer> {
+        let status = self.line()?;
+        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).context("a status line")?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').context("a header line")?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Ok(Answer { status, headers, body: Vec::new() })
+    }
+
+    /// Sends a GET whose answer is a stream; its status and headers.
+    pub fn stream(&mut self, target: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        let mut head = format!("GET {target} HTTP/1.1\r\nhost: test\r\n");
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n")?;
+        }
+        self.raw(format!("{head}\r\n").as_bytes())?;
+        self.head()
+    }
+
+    /// The next frame of a stream, each of which comes as one chunk; none at its end.
+    pub fn frame(&mut self) -> Result<Option<String>> {
+        let chunk = self.chunk()?;
+        if chunk.is_empty() { Ok(None) } else { Ok(Some(String::from_utf8(chunk)?)) }
+    }
+
     fn chunks(&mut self) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let length = usize::from_str_radix(self.line()?.trim(), 16)?;
-            let start = body.len();
-            body.resize(start + length, 0);
-            self.stream.read_exact(body.get_mut(start..).context("room")?)?;
-            self.line()?;
-            if length == 0 {
+            let chunk = self.chunk()?;
+            if chunk.is_empty() {
                 return Ok(body);
             }
+            body.extend(chunk);
         }
+    }
+
+    fn chunk(&mut self) -> Result<Vec<u8>> {
+        let mut chunk = vec![0; usize::from_str_radix(self.line()?.trim(), 16)?];
+        self.stream.read_exact(&mut chunk)?;
+        self.line()?;
+        Ok(chunk)
     }
 
     fn line(&mut self) -> Result<String> {

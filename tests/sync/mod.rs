@@ -4,6 +4,7 @@
 //! Nothing here waits for time to pass. A test asks until an answer fits, and between two questions it lets the server
 //! hold back an answer until it has news, as a peer would.
 
+mod answers;
 mod clashes;
 mod clients;
 mod dictionary;

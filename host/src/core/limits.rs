@@ -89,6 +89,10 @@ pub struct Limits {
     pub body_ms_max: u64,
     /// How long requests in flight may take when the server stops, in milliseconds.
     pub drain_ms_max: u64,
+    /// How long a Report may take for one answer, in milliseconds.
+    pub report_ms_max: u32,
+    /// Reports that may run at one time.
+    pub reports_max: usize,
     /// Events on a page of the feed when the caller names no limit.
     pub page_events_default: usize,
     /// Events on a page of the feed at most; also items on a page of a view.
@@ -118,6 +122,8 @@ impl Default for Limits {
             header_ms_max: 5_000,
             body_ms_max: 8_000,
             drain_ms_max: 5_000,
+            report_ms_max: 30_000,
+            reports_max: 32,
             page_events_default: 1_000,
             page_events_max: 10_000,
             page_bytes_default: 1 << 20,

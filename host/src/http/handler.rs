@@ -4,7 +4,7 @@ use super::body::{self, Budget};
 use super::names::RootName;
 use super::reply::{self, Reply};
 use super::route::Route;
-use super::service::Service;
+use super::service::{Aspect, Service};
 use super::settings::Settings;
 use super::{openapi, query};
 use crate::admit::{self, Content};
@@ -99,7 +99,14 @@ async fn respond<S: Service>(
         }
         Route::Changes(root) => post_changes(edge, root, asked, &parts.headers, body).await,
         Route::View(root, view) => {
-            let query = query::view(asked, &edge.settings)?;
+            let mut query = query::view(asked, &edge.settings)?;
+            if let Aspect::Changes(since) = &mut query.aspect {
+                // A reader that comes back says how far it is; the URL says where it began.
+                if let Some(id) = parts.headers.get("last-event-id") {
+                    *since = Some(String::from_utf8_lossy(id.as_bytes()).into_owned());
+                }
+                return edge.service.changes(root, view, query).await.map(reply::stream);
+            }
             let answer = edge.service.view(root, view, query).await?;
             Ok(reply::view(answer, &parts.headers))
         }

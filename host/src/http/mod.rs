@@ -9,6 +9,7 @@
 pub mod names;
 pub mod service;
 pub mod settings;
+pub mod sse;
 
 mod body;
 mod cors;

@@ -47,6 +47,12 @@ const VIEW: &[(&str, &str, &str)] = &[
     ("to", "string", "Only events before this time count, RFC 3339."),
     ("known", "string", "Answer as this replica knew it at this time, or at this version vector."),
     ("group", "integer", "Merge over the first so many parts of the key."),
+    (
+        "changes",
+        "string",
+        "The view's changes as server-sent events, behind this id or, without one, from now on.",
+    ),
+    ("digest", "boolean", "A digest of all that the view says, to compare with another replica's."),
 ];
 
 const OK: &[(&str, &str)] = &[("200", "The answer.")];

@@ -3,7 +3,7 @@
 //! A plus sign reads as a space, as forms send it; times take the space back as a plus sign, so an offset such as
 //! `+12:00` may be written either way. `POST /{root}/e/changes` has the same parameters as members of a JSON body.
 
-use super::service::{FeedQuery, Known, ViewQuery};
+use super::service::{Aspect, FeedQuery, Known, ViewQuery};
 use super::settings::Settings;
 use crate::core::event::ValidTime;
 use crate::problem::{Code, Problem};
@@ -27,21 +27,25 @@ pub(super) struct Parameters(Vec<(String, String)>);
 impl Parameters {
     /// Takes a query string apart; a parameter that is not `allowed`, or there twice without need, is refused.
     pub(super) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, Problem> {
-        let mut found: Vec<(String, String)> = Vec::new();
+        let (found, others) = Self::split(query, allowed)?;
+        others.first().map_or(Ok(found), |(name, _)| Err(unknown(name, allowed)))
+    }
+
+    /// The same, with the parameters that are not `allowed` on their own.
+    fn split(query: Option<&str>, allowed: &[&str]) -> Result<(Self, Vec<(String, String)>), Problem> {
+        let (mut found, mut others): (Vec<(String, String)>, _) = (Vec::new(), Vec::new());
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or_else(|| bad("?", "its name does not decode to text"))?;
-            if !allowed.contains(&name.as_str()) {
-                let list = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
-                return Err(bad(&name, &format!("this route does not know it; it knows {list}")));
-            }
-            if !REPEATABLE.contains(&name.as_str()) && found.iter().any(|(known, _)| *known == name) {
+            let is_known = allowed.contains(&name.as_str());
+            let is_there = found.iter().any(|(known, _)| *known == name);
+            if is_known && is_there && !REPEATABLE.contains(&name.as_str()) {
                 return Err(bad(&name, "it is there more than once"));
             }
             let value = decode(value).ok_or_else(|| bad(&name, "its value does not decode to text"))?;
-            found.push((name, value));
+            if is_known { found.push((name, value)) } else { others.push((name, value)) }
         }
-        Ok(Self(found))
+        Ok((Self(found), others))
     }
 
     fn one(&self, name: &str) -> Option<&str> {
@@ -114,10 +118,24 @@ pub(super) fn feed(query: Option<&str>, settings: &Settings) -> Result<FeedQuery
     })
 }
 
+/// The parameters of a View; a Report may have more.
+const VIEW: &[&str] =
+    &["key", "prefix", "limit", "cursor", "at", "from", "to", "known", "group", "changes", "digest"];
+/// Those that go with `changes`.
+const CHANGES: &[&str] = &["key", "prefix", "changes"];
+/// Those that go with `digest`.
+const DIGEST: &[&str] = &["digest"];
+
+impl ViewQuery {
+    /// For a View: refuses the parameters that are a Report's own.
+    pub fn refuse_others(&self) -> Result<(), Problem> {
+        self.others.first().map_or(Ok(()), |(name, _)| Err(unknown(name, VIEW)))
+    }
+}
+
 /// The parameters of `GET /{root}/{view}`.
 pub(super) fn view(query: Option<&str>, settings: &Settings) -> Result<ViewQuery, Problem> {
-    let names = &["key", "prefix", "limit", "cursor", "at", "from", "to", "known", "group"];
-    let parameters = Parameters::parse(query, names)?;
+    let (parameters, others) = Parameters::split(query, VIEW)?;
     let keys = parameters.all("key");
     let prefix = parameters.all("prefix");
     for (name, parts) in [("key", &keys), ("prefix", &prefix)] {
@@ -142,7 +160,25 @@ pub(super) fn view(query: Option<&str>, settings: &Settings) -> Result<ViewQuery
         to: parameters.time("to")?,
         known: parameters.one("known").map(known).transpose()?,
         group: parameters.number("group", 1..=KEY_PARTS_MAX)?,
+        others,
+        aspect: aspect(&parameters)?,
     })
+}
+
+fn aspect(parameters: &Parameters) -> Result<Aspect, Problem> {
+    let only = |allowed: &[&str], with: &str| {
+        let other = parameters.0.iter().find(|(name, _)| !allowed.contains(&name.as_str()));
+        other.map_or(Ok(()), |(name, _)| Err(bad(name, &format!("it does not go with {with}"))))
+    };
+    if let Some(since) = parameters.one("changes") {
+        only(CHANGES, "changes")?;
+        return Ok(Aspect::Changes(Some(since.to_owned()).filter(|since| !since.is_empty())));
+    }
+    match parameters.one("digest") {
+        None => Ok(Aspect::Answer),
+        Some("") => only(DIGEST, "digest").map(|()| Aspect::Digest),
+        Some(_) => Err(bad("digest", "it has no value")),
+    }
 }
 
 /// The parameters of `POST /_/plugins/{name}/reload`: whether to wait.
@@ -283,6 +319,11 @@ fn decode(text: &str) -> Option<String> {
     }
     let spaced = text.replace('+', " ");
     percent_decode(spaced.as_bytes()).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+fn unknown(name: &str, known: &[&str]) -> Problem {
+    let list = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    bad(name, &format!("this route does not know it; it knows {list}"))
 }
 
 fn bad(name: &str, why: &str) -> Problem {

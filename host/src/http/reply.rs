@@ -1,6 +1,7 @@
 //! What goes back: JSON, problem+json, and the headers that belong to them.
 
 use super::service::ViewAnswer;
+use super::sse::Stream;
 use crate::admit;
 use crate::problem::{Code, Problem};
 use axum::body::Body;
@@ -28,6 +29,14 @@ pub(super) fn content(status: StatusCode, media_type: &'static str, bytes: Bytes
     let mut reply = Reply::new(Body::from(bytes));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Server-sent events, for as long as both sides like.
+pub(super) fn stream(stream: Stream) -> Reply {
+    let mut reply = Reply::new(Body::new(stream));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }

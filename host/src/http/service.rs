@@ -6,6 +6,7 @@
 //! client leaves: an admission that was queued by then is still committed, only nobody hears of it.
 
 use super::names::{PluginName, RootName, ViewName};
+use super::sse::Stream;
 use crate::admit;
 use crate::core::event::ValidTime;
 use crate::problem::Problem;
@@ -52,6 +53,22 @@ pub struct ViewQuery {
     pub known: Option<Known>,
     /// Merge over the first so many parts of the key, from 1.
     pub group: Option<usize>,
+    /// Parameters that the route does not know, in order: a Report's own.
+    pub others: Vec<(String, String)>,
+    /// What is asked for.
+    pub aspect: Aspect,
+}
+
+/// What is asked for of a View.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Aspect {
+    /// What it says.
+    #[default]
+    Answer,
+    /// What changes, live, behind what this names or, if none, behind what is known now.
+    Changes(Option<String>),
+    /// A digest of all that it says.
+    Digest,
 }
 
 /// A state of this replica in the past, as the caller names it.
@@ -100,6 +117,14 @@ pub trait Service: Send + Sync + 'static {
         view: ViewName,
         query: ViewQuery,
     ) -> impl Future<Output = Result<ViewAnswer, Problem>> + Send;
+
+    /// The changes of a View, live.
+    fn changes(
+        &self,
+        root: RootName,
+        view: ViewName,
+        query: ViewQuery,
+    ) -> impl Future<Output = Result<Stream, Problem>> + Send;
 
     /// A root's event count, views, types, origin and vv, as JSON.
     fn root_info(&self, root: RootName) -> impl Future<Output = Result<Bytes, Problem>> + Send;

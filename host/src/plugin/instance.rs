@@ -19,6 +19,10 @@ use laterbase_plugin::{EventRef, aggregate};
 use std::collections::BTreeSet;
 use std::fmt;
 
+mod report;
+
+pub use report::{ReportAsk, ReportRow};
+
 /// How many events one call carries: the boundary's cost is flat from 64, and a deadline is looked at in
 /// between.
 pub const BATCH_EVENTS: usize = 256;

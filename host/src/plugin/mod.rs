@@ -31,7 +31,9 @@ pub mod upcast;
 
 pub use call_error::{Blame, CallError};
 pub use catalog::{Catalog, KeyspaceRef, NameTaken, ReportRef, RootCatalog, SchemaRef, TypeRef, ViewRef};
-pub use instance::{Instance, Intake, IntakeDraft, Mapping, Refusal, delta_ref, event_ref};
+pub use instance::{
+    Instance, Intake, IntakeDraft, Mapping, Refusal, ReportAsk, ReportRow, delta_ref, event_ref,
+};
 pub use laterbase_plugin::EventRef;
 pub use laterbase_plugin::abi::DeltaRef;
 pub use laws::{Broken, Law, Sample, Tried};

@@ -7,6 +7,7 @@ use crate::core::event::{EventKey, Origin, ValidTime, Value};
 use crate::core::gset::{self, Candidate, Look};
 use crate::http::names::{PluginName, RootName, ViewName};
 use crate::http::service::{FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::sse::Stream;
 use crate::http::{Accept, Server, Settings};
 use crate::peers::{Connect, Dialler, PeerStatus, Roots};
 use crate::problem::{Code, Problem};
@@ -184,6 +185,10 @@ impl Service for Front {
     }
 
     async fn view(&self, _: RootName, _: ViewName, _: ViewQuery) -> Result<ViewAnswer, Problem> {
+        Self::none()
+    }
+
+    async fn changes(&self, _: RootName, _: ViewName, _: ViewQuery) -> Result<Stream, Problem> {
         Self::none()
     }
 

@@ -6,6 +6,7 @@
 
 use super::known::Known;
 use crate::core::event::{EventKey, ValidTime};
+use crate::plugin::Services;
 
 /// Which events count for a query. Times are milliseconds since 1970 and may lie outside 1970..2106.
 ///
@@ -35,6 +36,12 @@ pub(super) struct KeyRange {
 impl KeyRange {
     /// Every key.
     pub(super) const ALL: Self = Self { from: EventKey([0; 16]), until: None };
+
+    /// The keys whose times lie in `[from, until)`; no bound is none.
+    pub(super) fn between(from: Option<ValidTime>, until: Option<ValidTime>) -> Self {
+        let first = |time| EventKey::new(time, [0; 8]);
+        Self { from: from.map(first).unwrap_or_default(), until: until.map(first) }
+    }
 
     /// True if `key` lies in the range.
     pub(super) fn contains(&self, key: EventKey) -> bool {
@@ -87,6 +94,18 @@ impl Bounds {
             (at, to) => at.or(to),
         };
         KeyRange { from, until }
+    }
+
+    /// The bounds as a plugin sees them: `at` is exclusive there, and no millisecond is rounded any more.
+    pub(super) fn services(&self) -> Services {
+        let time = |ms| first_key(ms).map(EventKey::time);
+        Services {
+            at: self.at_ms.and_then(|ms| time(ms.saturating_add(1))),
+            // Later than every key there can be: an empty range.
+            from: self.from_ms.map(|ms| time(ms).unwrap_or(ValidTime(u64::MAX))),
+            to: self.to_ms.and_then(time),
+            ..Services::default()
+        }
     }
 
     /// The bounds as bytes, equal if and only if they are: a cursor carries their hash.

@@ -5,6 +5,7 @@ use super::drift::Drift;
 use crate::core::event::EventKey;
 use crate::core::knowledge::VvError;
 use crate::core::tables::TableError;
+use crate::plugin::CallError;
 use crate::problem::{Code, Problem};
 use std::sync::Arc;
 
@@ -30,11 +31,26 @@ pub enum ViewError {
         /// The parameter that it cannot answer.
         parameter: &'static str,
     },
-    /// A parameter that this engine does not answer.
-    #[error("`{parameter}` is not answered by this version")]
-    Unavailable {
-        /// The parameter.
-        parameter: &'static str,
+    /// A Report does not answer.
+    #[error("report {report}: {source}")]
+    Report {
+        /// The Report asked.
+        report: String,
+        /// Why.
+        #[source]
+        source: Box<CallError>,
+    },
+    /// A Report took longer than it may, or nobody waits for its answer any more.
+    #[error("report {report} took longer than it may: ask for less of it")]
+    ReportTimeout {
+        /// The Report asked.
+        report: String,
+    },
+    /// A long repair is under way in a View that a Report reads, which has to be as of one arrival.
+    #[error("view {view}: a long repair after a late event is under way; ask again")]
+    Repairing {
+        /// The View.
+        view: String,
     },
     /// What the user typed is not a key of the view.
     #[error("not a key of view {view}: {reason}")]
@@ -95,10 +111,10 @@ pub enum ViewError {
     #[error("this replica does not hold what the walk was pinned to: start again without the cursor")]
     PinGone,
     /// The index is too far behind for a query to wait.
-    #[error("view {view} is being built: {done} of {of} arrivals are done; ask again soon")]
+    #[error("keyspace {keyspace} is being built: {done} of {of} arrivals are done; ask again soon")]
     Building {
-        /// The view asked for.
-        view: String,
+        /// The Keyspace of the view asked for.
+        keyspace: String,
         /// Arrivals that are indexed.
         done: u64,
         /// Arrivals that there are.
@@ -146,6 +162,9 @@ pub enum ViewError {
     /// The indexing that this read waited for failed.
     #[error("indexing failed: {0}")]
     Indexing(#[source] Arc<ViewError>),
+    /// Nobody waits for the answer any more.
+    #[error("nobody waits for the answer any more")]
+    Unwanted,
     /// The views are being closed.
     #[error("the views of this root are closing")]
     Closing,
@@ -157,7 +176,10 @@ impl ViewError {
         let code = match self {
             Self::UnknownView { .. } => Code::UnknownView,
             Self::NotMergeable { .. } => Code::ViewNotMergeable,
-            Self::Unavailable { .. } => Code::Unavailable,
+            Self::Report { source, .. } if matches!(**source, CallError::Refused(_)) => Code::BadParameter,
+            Self::Report { source, .. } => return source.problem(),
+            Self::ReportTimeout { .. } => Code::ReportTimeout,
+            Self::Repairing { .. } => Code::ViewRepairing,
             Self::BadKey { .. } | Self::BadGroup { .. } => Code::BadParameter,
             Self::BadCursor => Code::BadCursor,
             Self::CursorMismatch => Code::CursorMismatch,
@@ -175,12 +197,13 @@ impl ViewError {
             Self::Table(error) => table_code(error),
             Self::Open { .. } => Code::Storage,
             Self::Indexing(source) => return source.problem(),
-            Self::Closing => Code::Draining,
+            Self::Unwanted | Self::Closing => Code::Draining,
         };
         let problem = Problem::new(code, self.to_string());
         match self {
-            Self::NotMergeable { parameter, .. } | Self::Unavailable { parameter } => {
-                problem.with("parameter", *parameter)
+            Self::NotMergeable { parameter, .. } => problem.with("parameter", *parameter),
+            Self::Report { source, .. } if !source.blame().pointer.is_empty() => {
+                problem.with("pointer", source.blame().pointer.as_str())
             }
             Self::Build { keyspace, event, .. } => {
                 problem.with("keyspace", keyspace.as_str()).with("event", event.to_string())
@@ -191,7 +214,7 @@ impl ViewError {
                 problem.with("done", *done).with("of", *of).retry_after(seconds)
             }
             Self::Drift(drift) => drift.describe(problem),
-            Self::Closing => problem.retry_after(1),
+            Self::Closing | Self::Repairing { .. } => problem.retry_after(1),
             Self::BadGroup { .. } => problem.with("parameter", "group"),
             Self::KnownTooEarly { first_ms } => problem.with("first_ms", *first_ms),
             Self::UnknownView { .. }
@@ -206,6 +229,9 @@ impl ViewError {
             | Self::Plugin { .. }
             | Self::Trial { .. }
             | Self::Cancelled
+            | Self::Report { .. }
+            | Self::ReportTimeout { .. }
+            | Self::Unwanted
             | Self::Table(_)
             | Self::Open { .. }
             | Self::Indexing(_) => problem,

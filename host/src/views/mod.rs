@@ -17,10 +17,12 @@ mod answer;
 mod bounds;
 mod build;
 mod calls;
+mod changes;
 mod computes;
 mod cursor;
 mod derived;
 mod deriver;
+mod digest;
 mod drift;
 mod error;
 mod flush;
@@ -29,6 +31,7 @@ mod guard;
 mod history;
 mod index;
 mod indexer;
+mod kept;
 mod known;
 mod layout;
 mod litter;
@@ -37,8 +40,10 @@ mod ordered;
 mod pages;
 mod plugins;
 mod read;
+mod reader;
 mod reload;
 mod repair;
+mod report;
 mod rows;
 mod runs;
 mod slot;
@@ -50,20 +55,25 @@ mod tree;
 
 pub use answer::{Answer, Item, Page, PageQuery, SetAside};
 pub use bounds::Bounds;
+pub use changes::{Cause, Change, Changes, ChangesQuery, Told};
 pub use computes::{
     Computes, Failure, FailureKind, FoldFailure, KeyspaceInfo, Mapped, Revision, Upcast, ViewInfo,
 };
+pub use digest::Digest;
 pub use drift::Drift;
 pub use error::ViewError;
 pub use known::Known;
+pub use report::ReportQuery;
 
 use crate::core::event::Arrival;
-use crate::core::limits::REPAIR_DELTAS_MAX;
+use crate::core::limits::{AGGREGATE_KEY_BYTES_MAX, REPAIR_DELTAS_MAX};
 use crate::store::Store;
 use arc_swap::ArcSwapOption;
-use build::{Build, View};
+use bounds::KeyRange;
+use build::{Build, Keyspace, View};
 use cursor::Pin;
 use deriver::{Deriver, Order, Shared};
+use kept::Kept;
 use laterbase_plugin::aggregate;
 use laterbase_plugin::declare::AlgebraKind;
 use read::{Moment, Reading};
@@ -96,6 +106,8 @@ pub struct Views {
     /// What was adopted last.
     serving: ArcSwapOption<Build>,
     repairs: Repairs,
+    /// The answers of Reports.
+    kept: Kept,
     /// A repair of an Ordered View may fold so many deltas before it is left to the background.
     budget: u64,
     /// A query waits for the index if it is at most so many arrivals behind.
@@ -121,6 +133,7 @@ impl Views {
             build: ArcSwapOption::empty(),
             serving: ArcSwapOption::empty(),
             repairs: Repairs::default(),
+            kept: Kept::default(),
             budget: REPAIR_DELTAS_MAX,
             behind_max: BEHIND_ARRIVALS_MAX,
             deriver: Mutex::default(),
@@ -153,11 +166,13 @@ impl Views {
             }
             let mut front = Vec::new();
             aggregate::encode_prefix(typed.iter().map(String::as_str), "", &mut front);
+            if front.len() > AGGREGATE_KEY_BYTES_MAX {
+                return Ok(None);
+            }
             let body = &mut |reading: &mut Reading<'_>, _: Pin| reading.group(&front);
             return Ok(self.read(&build, &view, bounds, known, body)?.flatten());
         }
-        let key = plugins.query_key(view.info.keyspace, typed);
-        let key = key.map_err(|failure| ViewError::of_key(&view.info.name, failure))?;
+        let key = key_of(plugins, &view, typed)?;
         let body = &mut |reading: &mut Reading<'_>, _: Pin| reading.one(&key);
         Ok(self.read(&build, &view, bounds, known, body)?.flatten())
     }
@@ -172,6 +187,9 @@ impl Views {
         }
         let scope = cursor::Scope::new(plugins.root(), &view.info.name, &prefix, &query.bounds);
         let begun = query.cursor.as_deref().map(|text| cursor::read(scope, text)).transpose()?;
+        if prefix.len() > AGGREGATE_KEY_BYTES_MAX {
+            return Ok(Page::default());
+        }
         let known = match &begun {
             Some((pin, _)) => Some(self.pinned(*pin)?),
             None => self.known(&query.bounds)?,
@@ -251,33 +269,58 @@ impl Views {
         if head == 0 {
             return Ok(None);
         }
+        self.read_at(build, view, (bounds.keys(), known, head), body).map(Some)
+    }
+
+    /// Runs `body` on a moment that holds all arrivals up to `target`, for the events in `range`, for whoever knows
+    /// the arrivals up to `known`.
+    fn read_at<R>(
+        &self,
+        build: &Arc<Build>,
+        view: &View,
+        (range, known, target): (KeyRange, Option<u64>, u64),
+        body: &mut dyn FnMut(&mut Reading<'_>, Pin) -> Result<R, ViewError>,
+    ) -> Result<R, ViewError> {
+        let (answer, keep, wants_flush, repairs) =
+            self.moment(build, &view.keyspace, target, &mut |moment, pin| {
+                let mut reading = Reading::new(moment, build, view, range, known);
+                let answer = body(&mut reading, pin)?;
+                let Reading { keep, wants_flush, repairs, .. } = reading;
+                Ok((answer, keep, wants_flush, repairs))
+            })?;
+        self.keep(keep);
+        self.look_after(build, view, wants_flush, repairs)?;
+        Ok(answer)
+    }
+
+    /// Runs `body` on a moment of `keyspace` that holds all arrivals up to `target`.
+    fn moment<R>(
+        &self,
+        build: &Arc<Build>,
+        keyspace: &Keyspace,
+        target: u64,
+        body: &mut dyn FnMut(Moment<'_>, Pin) -> Result<R, ViewError>,
+    ) -> Result<R, ViewError> {
         loop {
             let tails = self.shared.indexed.tails.load();
-            let tail = tails.get(&view.keyspace.tables).map(|cell| cell.load_full());
+            let tail = tails.get(&keyspace.tables).map(|cell| cell.load_full());
             if let (Some(derived), Some(tail)) = (self.shared.indexed.derived.get(), tail)
-                && tail.position() >= head
+                && tail.position() >= target
             {
                 // The tail first: whatever leaves it is in the rows then.
                 let rows = derived.read()?;
-                let cursor = flush::position(&rows, &view.keyspace)?.cursor.arrival;
-                let moment = Moment { rows: &rows, tail: &tail, cursor, budget: self.budget };
-                let mut reading = Reading::new(moment, build, view, bounds.keys(), known);
-                let answer = body(&mut reading, pin_of(&tail))?;
-                let Reading { keep, wants_flush, repairs, .. } = reading;
-                drop(rows);
-                self.keep(keep);
-                self.look_after(build, view, wants_flush, repairs)?;
-                return Ok(Some(answer));
+                let cursor = flush::position(&rows, keyspace)?.cursor.arrival;
+                return body(Moment { rows: &rows, tail: &tail, cursor, budget: self.budget }, pin_of(&tail));
             }
-            let done = tail_position(&self.shared, view);
-            if head.saturating_sub(done) > self.behind_max {
+            let done = tail_position(&self.shared, keyspace);
+            if target.saturating_sub(done) > self.behind_max {
                 // Once: askers who come again and again must not keep the deriver busy with their orders.
                 if !self.shared.pursued.swap(true, Ordering::AcqRel) {
                     self.order(Order::Pursue(Arc::clone(build)))?;
                 }
-                return Err(ViewError::Building { view: view.info.name.clone(), done, of: head });
+                return Err(ViewError::Building { keyspace: keyspace.name.clone(), done, of: target });
             }
-            self.catch_up(build, head)?;
+            self.catch_up(build, target)?;
         }
     }
 
@@ -371,10 +414,23 @@ impl Views {
     }
 }
 
-/// How far the arrivals are followed for a View.
-fn tail_position(shared: &Shared, view: &View) -> u64 {
+/// How far the arrivals are followed for a Keyspace.
+fn tail_position(shared: &Shared, keyspace: &Keyspace) -> u64 {
     let tails = shared.indexed.tails.load();
-    tails.get(&view.keyspace.tables).map_or(0, |cell| cell.load().position())
+    tails.get(&keyspace.tables).map_or(0, |cell| cell.load().position())
+}
+
+/// The canonical key for what a user typed.
+fn key_of(plugins: &Arc<dyn Computes>, view: &View, typed: &[String]) -> Result<Vec<u8>, ViewError> {
+    let mut encoded = Vec::new();
+    aggregate::encode(typed.iter().map(String::as_str), &mut encoded);
+    if encoded.len() > AGGREGATE_KEY_BYTES_MAX {
+        let bytes = encoded.len();
+        let reason = format!("{bytes} bytes encoded; no key is longer than {AGGREGATE_KEY_BYTES_MAX}");
+        return Err(ViewError::BadKey { view: view.info.name.clone(), reason });
+    }
+    let key = plugins.query_key(view.info.keyspace, typed);
+    key.map_err(|failure| ViewError::of_key(&view.info.name, failure))
 }
 
 /// Where a tail ends.

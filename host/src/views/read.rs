@@ -48,10 +48,10 @@ pub(super) struct Moment<'r> {
 
 /// One query under way.
 pub(super) struct Reading<'r> {
-    moment: Moment<'r>,
+    pub(super) moment: Moment<'r>,
     plugins: &'r dyn Computes,
     build: &'r Build,
-    view: &'r View,
+    pub(super) view: &'r View,
     range: KeyRange,
     known: u64,
     /// How many deltas were folded.
@@ -331,20 +331,28 @@ impl<'r> Reading<'r> {
         Ok(by_event.into_iter().map(|(key, reason)| SetAside { key, reason }).collect())
     }
 
+    /// The bytes of a state; none is the identity.
+    pub(super) fn state(&self, state: &State) -> Result<Vec<u8>, ViewError> {
+        if let Some(state) = state {
+            return Ok(state.clone());
+        }
+        let identity = self.plugins.fold(self.view.position, None, &[]);
+        identity.map_err(|fold| self.failed(fold.failure))
+    }
+
     /// The state of an aggregate, or of a group of them, as JSON.
     pub(super) fn render(&self, aggregate: &[u8], state: &State) -> Result<Box<RawValue>, ViewError> {
-        let failed = |failure| ViewError::Plugin { view: self.view.info.name.clone(), failure };
-        let position = self.view.position;
-        let identity = match state {
-            Some(_) => None,
-            None => Some(self.plugins.fold(position, None, &[]).map_err(|fold| failed(fold.failure))?),
-        };
-        let state = state.as_deref().or(identity.as_deref()).unwrap_or_default();
-        let json = self.plugins.render(position, aggregate, state).map_err(failed)?;
+        let key = whole(aggregate, self.view.keyspace.parts);
+        let json = self.plugins.render(self.view.position, &key, &self.state(state)?);
         let not_json = |error: serde_json::Error| {
-            failed(Failure { kind: FailureKind::Broken, message: format!("`render` gave no JSON: {error}") })
+            let message = format!("`render` gave no JSON: {error}");
+            self.failed(Failure { kind: FailureKind::Broken, message })
         };
-        serde_json::from_slice(&json).map_err(not_json)
+        serde_json::from_slice(&json.map_err(|failure| self.failed(failure))?).map_err(not_json)
+    }
+
+    fn failed(&self, failure: Failure) -> ViewError {
+        ViewError::Plugin { view: self.view.info.name.clone(), failure }
     }
 
     /// Merges the state of one more aggregate into that of a group.
@@ -422,6 +430,13 @@ impl<'r> Reading<'r> {
 fn of_head(head: Head) -> Computed {
     let measure = Measure { events: head.events, last: Some(head.last) };
     Computed { state: Some(head.state), measure, stale: None }
+}
+
+/// An encoded key with as many parts as the Keyspace says: that of a group lacks those behind, which are empty then.
+fn whole(aggregate: &[u8], parts: usize) -> Vec<u8> {
+    let missing = parts.saturating_sub(aggregate.windows(2).filter(|pair| *pair == [0, 1]).count());
+    let begun = aggregate.strip_suffix(&[0, 0]).unwrap_or(aggregate);
+    [begun, &[0, 1].repeat(missing), &[0, 0]].concat()
 }
 
 /// Where the aggregates behind `aggregate` begin, and their entries in a tail.

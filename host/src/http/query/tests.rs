@@ -98,11 +98,21 @@ fn view_parameters() {
         ("vv=a", "bad_parameter vv"),
     ];
     for (query, expected) in table {
-        let found = shown(view(Some(query), &Settings::default()), |q| {
+        let asked = view(Some(query), &Settings::default());
+        let found = shown(asked.and_then(|query| query.refuse_others().map(|()| query)), |q| {
             format!("{:?} {:?} {:?} {:?} {:?}", q.keys, q.prefix, q.limit, q.known, q.group)
         });
         assert_eq!(found, expected, "{query}");
     }
+}
+
+// What a View refuses may be a Report's own: it is handed on in order, repeated or not, but it has to decode.
+#[test]
+fn parameters_of_a_report() {
+    let others = |text| view(Some(text), &Settings::default()).map(|query| query.others);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(others("b=2&key=k&a=1+x&b="), Ok(vec![pair("b", "2"), pair("a", "1 x"), pair("b", "")]));
+    assert_eq!(others("a=%ff").map_err(|problem| problem.code), Err(Code::BadParameter));
 }
 
 // The small routes: booleans are words, and a route without parameters takes none.

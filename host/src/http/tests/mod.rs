@@ -12,6 +12,7 @@ use super::listener::{Phase, Site, connection};
 use super::names::{PluginName, RootName, ViewName};
 use super::service::{FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use super::settings::Settings;
+use super::sse::{self, Stream};
 use crate::admit::{self, Answer};
 use crate::problem::{Code, Problem};
 use bytes::Bytes;
@@ -76,6 +77,13 @@ impl Service for Arc<Fake> {
     async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {
         self.note(format!("view {root} {view} {:?}", query.keys));
         Ok(ViewAnswer { json: Bytes::from_static(br#"{"value":1}"#), etag: "a1".to_owned() })
+    }
+
+    async fn changes(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<Stream, Problem> {
+        self.note(format!("changes {root} {view} {:?}", query.aspect));
+        let (writer, stream) = sse::stream();
+        writer.event("caught-up", Some("7.0a"), "{}").await.expect("there is room");
+        Ok(stream)
     }
 
     async fn root_info(&self, root: RootName) -> Result<Bytes, Problem> {

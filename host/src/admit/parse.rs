@@ -35,10 +35,10 @@ pub(super) fn ndjson(body: &Bytes, events_max: usize) -> Result<Vec<Drafted>, Pr
         Ok(text) => text.split('\n').map(Some).collect(),
         Err(_) => body.split(|byte| *byte == b'\n').map(|line| std::str::from_utf8(line).ok()).collect(),
     };
-    let is_full = |line: &Option<&str>| line.is_none_or(|line| !line.trim_ascii().is_empty());
-    within(lines.iter().filter(|line| is_full(line)).count(), events_max)?;
+    let is_full = |line: Option<&str>| line.is_none_or(|line| !line.trim_ascii().is_empty());
+    within(lines.iter().filter(|line| is_full(**line)).count(), events_max)?;
     let mut reader = Reader { body, name: None };
-    let lines = lines.into_iter().enumerate().filter(|(_, line)| is_full(line));
+    let lines = lines.into_iter().enumerate().filter(|(_, line)| is_full(*line));
     Ok(lines.map(|(at, line)| reader.line(line, Place::Nth(at))).collect())
 }
 
@@ -136,10 +136,9 @@ impl<'de> Visitor<'de> for &mut Reader<'_> {
         while let Some(Text(name)) = map.next_key()? {
             let value: &RawValue = map.next_value()?;
             let Ok(raw) = &mut members else { continue };
-            let taken = self.take(raw, &name, value.get()).and_then(|repeated| match repeated {
-                true => Err((Code::BadEvent, "this member stands twice".to_owned())),
-                false => Ok(()),
-            });
+            let twice = || (Code::BadEvent, "this member stands twice".to_owned());
+            let taken = self.take(raw, &name, value.get());
+            let taken = taken.and_then(|repeated| if repeated { Err(twice()) } else { Ok(()) });
             if let Err((code, why)) = taken {
                 members = Err(BadMember { name: name.into_owned(), code, why });
             }

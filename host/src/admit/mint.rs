@@ -244,3 +244,17 @@ fn find_repeats(events: &mut [MintedResult]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An instant is counted wherever in the request it stands, among later ones and earlier ones.
+    #[test]
+    fn instants_are_counted() {
+        let mut instants = Instants { next_tick: ValidTime(9), ..Instants::default() };
+        let counts = [5, 5, 3, 5, 7, 3, 7, 4].map(|time| instants.earlier(ValidTime(time)));
+        assert_eq!(counts, [0, 1, 0, 2, 0, 1, 1, 0]);
+        assert_eq!([instants.tick(), instants.tick()], [ValidTime(9), ValidTime(10)]);
+    }
+}

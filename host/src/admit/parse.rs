@@ -136,9 +136,9 @@ impl<'de> Visitor<'de> for &mut Reader<'_> {
         while let Some(Text(name)) = map.next_key()? {
             let value: &RawValue = map.next_value()?;
             let Ok(raw) = &mut members else { continue };
-            let twice = || Err((Code::BadEvent, "this member stands twice".to_owned()));
+            let twice = || (Code::BadEvent, "this member stands twice".to_owned());
             let taken = self.take(raw, &name, value.get());
-            let taken = taken.and_then(|repeated| if repeated { twice() } else { Ok(()) });
+            let taken = taken.and_then(|repeated| if repeated { Err(twice()) } else { Ok(()) });
             if let Err((code, why)) = taken {
                 members = Err(BadMember { name: name.into_owned(), code, why });
             }

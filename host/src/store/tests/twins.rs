@@ -7,7 +7,6 @@ use crate::store::{LmdbStore, MemoryStore};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -139,7 +138,7 @@ fn run(tables: &mut dyn TablesMut, op: &Op, wall_ms: u64) -> Result<String> {
                     body,
                 })
             });
-            merge_page(tables, &rows.collect::<Vec<_>>(), wall_ms)?
+            format!("{:?}", merge_page(tables, &rows.collect::<Vec<_>>(), wall_ms)?)
         }
         Op::ClockMax(stamp) => format!("{:?}", tables.put_clock_max(*stamp)?),
         Op::Stamp { name, stamp, now, keep } => {
@@ -151,18 +150,17 @@ fn run(tables: &mut dyn TablesMut, op: &Op, wall_ms: u64) -> Result<String> {
     })
 }
 
-/// Takes a page in as a replica does, and says what became of its rows.
-fn merge_page(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> Result<String> {
-    let (mut left, mut answers) = (rows, String::new());
+/// Takes a page in as a replica does: what became of its rows.
+fn merge_page(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> Result<Vec<Merged>> {
+    let (mut left, mut answers) = (rows, Vec::new());
     while let Some(row) = left.first() {
         let new = gset::merge_new(tables, left, wall_ms)?;
-        answers.push_str(&"New ".repeat(new));
+        answers.extend(std::iter::repeat_n(Merged::New, new));
         if new == 0 {
-            let merged = gset::merge_ready(tables, *row, wall_ms)?;
-            let _infallible = write!(answers, "{merged:?} ");
-            if matches!(merged, Merged::Gap | Merged::NeedsWhole) {
-                break;
-            }
+            answers.push(gset::merge_ready(tables, *row, wall_ms)?);
+        }
+        if matches!(answers.last(), Some(Merged::Gap | Merged::NeedsWhole)) {
+            break;
         }
         left = &left[new.max(1)..];
     }
@@ -170,12 +168,11 @@ fn merge_page(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> R
 }
 
 /// The same row by row.
-fn merge_rows(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> Result<String> {
-    let mut answers = String::new();
+fn merge_rows(tables: &mut dyn TablesMut, rows: &[Ready<'_>], wall_ms: u64) -> Result<Vec<Merged>> {
+    let mut answers = Vec::new();
     for row in rows {
-        let merged = gset::merge(tables, row.incoming, wall_ms)?;
-        let _infallible = write!(answers, "{merged:?} ");
-        if matches!(merged, Merged::Gap | Merged::NeedsWhole) {
+        answers.push(gset::merge(tables, row.incoming, wall_ms)?);
+        if matches!(answers.last(), Some(Merged::Gap | Merged::NeedsWhole)) {
             break;
         }
     }

@@ -166,8 +166,8 @@ fn all_changes_give_the_view() {
     assert!(told.iter().filter(|frame| frame.data["late"] == true).count() > 1000);
     let last: BTreeMap<&str, &Value> =
         told.iter().map(|frame| (frame.data["key"].as_str().expect("a key"), &frame.data["value"])).collect();
-    let list = server.get("/tally/total?limit=1000").expect("an answer").json();
-    let items = list["items"].as_array().expect("items");
+    let shown = server.get("/tally/total?limit=1000").expect("an answer").json();
+    let items = shown["items"].as_array().expect("items");
     let expected: BTreeMap<&str, &Value> =
         items.iter().map(|item| (item["key"].as_str().expect("a key"), &item["value"])).collect();
     assert_eq!(last, expected);

@@ -359,12 +359,18 @@ impl Host {
         }
         let outcome = self.prepare_all(&roots);
         if outcome.is_err() {
-            roots.iter().for_each(|(opened, ..)| opened.views.abandon());
+            for (opened, ..) in &roots {
+                opened.views.abandon();
+            }
         }
-        outcome.map_err(|error| match error {
-            ViewError::Cancelled => LoadError::Cancelled.into(),
-            ViewError::Drift(_) => LoadError::Drift(Box::new(error.problem())).into(),
-            error => error.into(),
+        outcome.map_err(|error| {
+            if matches!(error, ViewError::Cancelled) {
+                LoadError::Cancelled.into()
+            } else if matches!(error, ViewError::Drift(_)) {
+                LoadError::Drift(Box::new(error.problem())).into()
+            } else {
+                error.into()
+            }
         })
     }
 

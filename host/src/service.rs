@@ -242,8 +242,8 @@ impl Service for Front {
         self.known_plugin(&name)?;
         blocking(move || {
             host.registry().cancel(&name).map_err(|fault| fault.problem())?;
-            let status = host.registry().status().into_iter();
-            let status = status.filter(|status| status.name.as_deref() == Some(&name)).next_back();
+            let mut status = host.registry().status().into_iter();
+            let status = status.rfind(|status| status.name.as_deref() == Some(&name));
             // What had been done already when the wish came cannot be cancelled: the generation tells.
             let generation = status.and_then(|status| status.generation);
             Ok(json!({"plugin": name, "state": "serving", "generation": generation}).to_string().into())

@@ -6,7 +6,7 @@
 //!   -> the old one drains as its last Arc goes
 //! ```
 //! Any failure before the swap leaves everything as it was and is kept for [`Registry::status`]. Replacements run
-//! one after the other ([`super::turn`]), so each builds on the Catalog that it replaces; readers take no lock.
+//! one after the other (`turn`), so each builds on the Catalog that it replaces; readers take no lock.
 //! Plugins keep the order in which they first came: where two want one name, the later one is refused, whichever
 //! is reloaded.
 

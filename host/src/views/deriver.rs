@@ -104,6 +104,7 @@ struct Retired {
 }
 
 /// The thread's state.
+#[expect(clippy::struct_excessive_bools, reason = "each names a kind of work that is due, and any may be")]
 pub(super) struct Deriver {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
@@ -320,7 +321,8 @@ impl Deriver {
             return;
         }
         let others = self.behind || self.retries || self.indexer.is_flushing() || !self.keeps.is_empty();
-        self.was_reload = !self.wishes.is_empty() && !(self.was_reload && others);
+        let is_others_turn = self.was_reload && others;
+        self.was_reload = !(self.wishes.is_empty() || is_others_turn);
         if self.was_reload {
             self.grant(0);
         } else if self.behind {

@@ -82,7 +82,7 @@ mod tests {
         assert!(kept.get(&one, 7, question).is_some(), "a slow answer drives no newer one out");
         kept.put(&other, 6, question, &page);
         assert!(kept.get(&one, 7, question).is_none());
-        for number in 0..ANSWERS_MAX as u128 + 1 {
+        for number in 0..=ANSWERS_MAX as u128 {
             kept.put(&other, 9, Revision(number.to_be_bytes()), &page);
         }
         assert!(kept.get(&other, 9, Revision(0_u128.to_be_bytes())).is_none());

@@ -24,8 +24,14 @@ pub(super) fn compare(
     mapped: &Mapped,
 ) -> std::result::Result<Option<Drift>, ViewError> {
     if let (Some(old), Some(before)) = (shared.old, before) {
-        let voids =
-            with_code(comparison, shared, ("retracts", code), &before.retracts(), &code.retracts(), &voided);
+        let voids = with_code(
+            comparison,
+            shared,
+            ("retracts", code),
+            &before.retracts(),
+            &code.retracts(),
+            &|before, now| Some(voided(before, now)),
+        );
         if voids.is_some() {
             return Ok(voids);
         }
@@ -38,6 +44,8 @@ pub(super) fn compare(
     Ok(with_index(comparison, shared, code, mapped)?)
 }
 
+/// Finds out where two lists of results differ that are not equal; none if it does not matter.
+type Differ<'d, T> = &'d dyn Fn(&[T], &[T]) -> Option<Difference>;
 /// Where two lists of results differ: an aggregate, if one is concerned, and both results.
 type Difference = (Vec<u8>, String, String);
 
@@ -47,7 +55,7 @@ fn with_code<T: PartialEq>(
     (hook, code): (&'static str, &Code<'_>),
     before: &[std::result::Result<Vec<T>, Failure>],
     now: &[std::result::Result<Vec<T>, Failure>],
-    differ: &dyn Fn(&[T], &[T]) -> Option<Difference>,
+    differ: Differ<'_, T>,
 ) -> Option<Drift> {
     for (sampled, (before, now)) in code.sample.iter().zip(before.iter().zip(now)) {
         // Code that failed and now does something is mended.
@@ -65,12 +73,12 @@ fn with_code<T: PartialEq>(
     None
 }
 
-fn voided(before: &[EventKey], now: &[EventKey]) -> Option<Difference> {
+fn voided(before: &[EventKey], now: &[EventKey]) -> Difference {
     let list = |keys: &[EventKey]| {
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
         if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") }
     };
-    Some((Vec::new(), list(before), list(now)))
+    (Vec::new(), list(before), list(now))
 }
 
 /// The first aggregate to which other deltas are added.

@@ -8,6 +8,9 @@ use crate::views::computes::{Failure, Upcast};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+/// What a hook gave for each event.
+type Results<T> = Vec<std::result::Result<Vec<T>, Failure>>;
+
 /// So many events are compared, spread over the arrivals.
 const EVENTS_MAX: u64 = 1024;
 /// The data of so many bytes is enough.
@@ -108,10 +111,7 @@ impl<'c> Code<'c> {
     }
 
     /// Asks of the events that have a newest version; the others have nothing, or why they have none.
-    fn each<T>(
-        &self,
-        ask: &mut dyn FnMut(&[EventRef<'_>]) -> Vec<std::result::Result<Vec<T>, Failure>>,
-    ) -> Vec<std::result::Result<Vec<T>, Failure>> {
+    fn each<T>(&self, ask: &mut dyn FnMut(&[EventRef<'_>]) -> Results<T>) -> Results<T> {
         let readable: Vec<EventRef<'_>> =
             self.upcast.iter().flatten().flatten().map(Upcast::event_ref).collect();
         let mut answers = readable.chunks(CALL_EVENTS).flat_map(ask);

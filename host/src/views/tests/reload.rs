@@ -76,8 +76,8 @@ fn drift_is_refused() {
     }
     let (outcome, heard) = prepare(&world, Plugin { slip: 1, revision: 1, ..Plugin::default() });
     outcome.expect("another revision may give other results");
-    let head = u64::from(EVENTS) + 1;
-    assert_eq!(heard.last(), Some(&(head, head)));
+    let all = u64::from(EVENTS) + 1;
+    assert_eq!(heard.last(), Some(&(all, all)));
     world.serve(Plugin { mended: true, ..Plugin::default() });
     ask_all(&world);
 }
@@ -145,15 +145,15 @@ fn a_build_is_cancelled() {
     ask_all(&world);
     world.flush();
     let served = world.views().derived().expect("open").table_names();
-    assert!(served.iter().all(|name| !is_of(name, &next)), "{served:?}");
+    assert!(served.iter().all(|name| !is_of(name, next)), "{served:?}");
     prepare(&world, next).0.expect("it can be built again");
     world.serve(next);
     ask_all(&world);
 }
 
 /// Whether a table is of `plugin`'s revision.
-fn is_of(table: &str, plugin: &Plugin) -> bool {
-    let build = crate::views::build::Build::new(&plugins(*plugin));
+fn is_of(table: &str, plugin: Plugin) -> bool {
+    let build = crate::views::build::Build::new(&plugins(plugin));
     crate::views::litter::tables_of(&build).iter().any(|revision| table.contains(&revision.to_string()))
 }
 

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// A backlog of so many arrivals is left alone while more come in ...
 const BACKLOG_ARRIVALS: u64 = 16_384;
 /// ... but not a larger one than this, or the next read would wait too long.
-const BACKLOG_ARRIVALS_MAX: u64 = 1 << 17;
+const BACKLOG_ARRIVALS_MAX: u64 = 1 << 20;
 
 /// What the deriver is told.
 #[derive(Debug)]

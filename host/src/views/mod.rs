@@ -92,7 +92,7 @@ const FOLDER: &str = "derived";
 /// So many Snapshots may wait to be stored; a read drops its own when there are more.
 const KEEPS_MAX: usize = 64;
 /// A query that finds the index further behind than this does not wait for it.
-const BEHIND_ARRIVALS_MAX: u64 = 200_000;
+const BEHIND_ARRIVALS_MAX: u64 = 2_000_000;
 
 /// The views of one Root. Methods block: call them from a thread that may wait. Dropping it waits for the piece of
 /// work at hand and closes the derived environment in order.

@@ -19,7 +19,7 @@ use super::mapping::{self, Batch, Call, Numbers, Read};
 use super::rows::Rows;
 use super::slot::{Slot, first_since};
 use super::tail::Tail;
-use crate::core::event::{Arrival, EventKey, ValueHash};
+use crate::core::event::{Arrival, EventKey};
 use crate::core::tables::{Result, Tables};
 use std::collections::BTreeSet;
 
@@ -189,7 +189,8 @@ impl Step<'_, '_> {
         let hash = match found {
             Some(since) => self.events.arrival(Arrival(since))?.map(|row| (row.hash, since)),
             None if has_several && matters || emitted.iter().any(std::result::Result::is_err) => {
-                self.look_for(key)?
+                self.look_for(key, values, &mut arrivals)?;
+                None
             }
             None => None,
         };
@@ -203,14 +204,15 @@ impl Step<'_, '_> {
         Ok(arrivals)
     }
 
-    /// The value of this key that arrived before this step, from the arrivals themselves.
-    fn look_for(&mut self, key: EventKey) -> Result<Option<(ValueHash, u64)>> {
+    /// Dates the values of this key that arrived before this step, from the arrivals themselves.
+    fn look_for(&mut self, key: EventKey, values: &[Read], arrivals: &mut [Option<u64>]) -> Result<()> {
         if self.scanned.is_none() {
             self.scanned =
                 Some(mapping::scan(self.events, &self.settling.iter().copied().collect(), self.start)?);
         }
-        let range = (key, ValueHash([0; 16]))..=(key, ValueHash([0xff; 16]));
-        let mut found = self.scanned.iter().flat_map(|scanned| scanned.range(range.clone()));
-        Ok(found.next().map(|((_, hash), arrival)| (*hash, *arrival)))
+        for (arrival, value) in arrivals.iter_mut().zip(values).filter(|(arrival, _)| arrival.is_none()) {
+            *arrival = self.scanned.as_ref().and_then(|scanned| scanned.get(&(key, value.hash))).copied();
+        }
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ use super::index::{Id, LEAST};
 use super::layout;
 use super::rows::{Rows, Table};
 use super::states::{Head, Row, checkpoint_key};
-use super::tree::fold_entries;
+use super::tree::{fold_entries, fold_onto};
 use crate::core::event::EventKey;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -190,10 +190,8 @@ impl Ordered<'_, '_> {
 
     /// Folds from `start` to the end of `range`.
     fn plain(&mut self, start: Start, range: &KeyRange) -> Result<State, ViewError> {
-        let mut plain = Plain { calls: self.calls, run: Run::default(), state: start.state, outcome: Ok(()) };
-        self.aggregate.walk(&KeyRange { from: start.key, until: range.until }, &mut plain)?;
-        plain.outcome?;
-        plain.calls.fold(plain.state, &mut plain.run)
+        let range = KeyRange { from: start.key, until: range.until };
+        fold_onto(start.state, self.aggregate, self.calls, &range)
     }
 
     /// The last checkpoint below `until`, of those in `made` and those that are kept.
@@ -249,35 +247,6 @@ fn read_state(row: &[u8]) -> State {
 /// The next key behind `event`; the last key there is for itself, which begins no leaf in practice.
 fn next(event: EventKey) -> EventKey {
     EventKey(u128::from_be_bytes(event.0).saturating_add(1).to_be_bytes())
-}
-
-/// A fold without checkpoints.
-struct Plain<'p, 'r> {
-    calls: &'p mut Calls<'r>,
-    run: Run,
-    state: State,
-    outcome: Result<(), ViewError>,
-}
-
-impl Visitor for Plain<'_, '_> {
-    fn entry(&mut self, event: EventKey, deltas: Option<Deltas<'_>>) -> ControlFlow<()> {
-        if let Some(deltas) = deltas {
-            self.run.push(event, deltas);
-        }
-        if !self.run.is_full() {
-            return ControlFlow::Continue(());
-        }
-        match self.calls.fold(self.state.take(), &mut self.run) {
-            Ok(state) => {
-                self.state = state;
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                self.outcome = Err(error);
-                ControlFlow::Break(())
-            }
-        }
-    }
 }
 
 /// One piece of a repair under way.

@@ -167,7 +167,17 @@ pub(super) fn fold_entries(
     calls: &mut Calls<'_>,
     range: &KeyRange,
 ) -> Result<State, ViewError> {
-    let mut folding = Folding { calls, run: Run::default(), state: None, outcome: Ok(()) };
+    fold_onto(None, aggregate, calls, range)
+}
+
+/// Folds the entries of `range` into `state`.
+pub(super) fn fold_onto(
+    state: State,
+    aggregate: &Aggregate<'_>,
+    calls: &mut Calls<'_>,
+    range: &KeyRange,
+) -> Result<State, ViewError> {
+    let mut folding = Folding { calls, run: Run::default(), state, outcome: Ok(()) };
     aggregate.walk(range, &mut folding)?;
     let Folding { calls, mut run, state, outcome } = folding;
     outcome?;

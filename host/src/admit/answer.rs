@@ -1,6 +1,6 @@
 //! What the client hears: the answer to a request that was taken in, or the problem that names every bad event.
 
-use super::draft::{BadEvent, Place};
+use super::draft::BadEvent;
 use super::mint::{Minted, MintedResult};
 use super::writer::{Outcome, WriteError};
 use crate::core::event::{Dot, EventKey, ValidTime};
@@ -56,48 +56,31 @@ pub struct EventAnswer {
     pub pointer: Option<String>,
 }
 
-/// Of an event that went to the writer: its index in the request, and what the answer says of it.
-pub(super) struct Sent {
-    at: usize,
-    key: EventKey,
-    pointer: Place,
-    id: Option<String>,
-}
-
-/// The events for the writer, with what is remembered of them, and the bad ones.
-pub(super) struct Split {
-    /// For the writer, in request order.
-    pub good: Vec<Minted>,
-    /// What is remembered of them, in the same order.
-    pub sent: Vec<Sent>,
-    /// The others, by index.
-    pub bad: Vec<(usize, BadEvent)>,
-}
-
-/// Parts the good events from the bad. `repeats` then counts in the list of the good.
-pub(super) fn split(events: Vec<MintedResult>) -> Split {
-    let room = events.len();
-    let mut split = Split { good: Vec::with_capacity(room), sent: Vec::with_capacity(room), bad: Vec::new() };
-    let mut index_of = Vec::with_capacity(events.len());
-    for (at, event) in events.into_iter().enumerate() {
-        index_of.push(split.good.len());
-        match event {
-            Ok(mut event) => {
-                event.repeats = event.repeats.and_then(|first| index_of.get(first).copied());
-                let (pointer, id) = (std::mem::take(&mut event.pointer), event.id.take());
-                split.sent.push(Sent { at, key: event.key, pointer, id });
-                split.good.push(event);
-            }
-            Err(bad) => split.bad.push((at, bad)),
+/// The good events in request order, for the writer, and the bad ones by index. `repeats` then counts in the list of
+/// the good.
+pub(super) fn split(events: Vec<MintedResult>) -> (Vec<Minted>, Vec<(usize, BadEvent)>) {
+    let mut bad = Vec::new();
+    let parted = events.into_iter().enumerate().filter_map(|(at, event)| match event {
+        Ok(event) => Some(event),
+        Err(fault) => {
+            bad.push((at, fault));
+            None
+        }
+    });
+    let mut good: Vec<Minted> = parted.collect();
+    if !bad.is_empty() {
+        for event in &mut good {
+            // As many as stand before it and are bad.
+            event.repeats = event.repeats.map(|first| first - bad.partition_point(|(at, _)| *at < first));
         }
     }
-    split
+    (good, bad)
 }
 
 /// The answer to a request that is durable.
 pub(super) fn build(
     tables: &dyn Tables,
-    sent: Vec<Sent>,
+    sent: Vec<Minted>,
     outcomes: &[Outcome],
     bad: Vec<(usize, BadEvent)>,
     now: ValidTime,
@@ -191,8 +174,8 @@ pub(super) fn refusal(events: &[MintedResult]) -> Problem {
 }
 
 /// The refusal of a whole request because keys hold other values.
-pub(super) fn clashes(sent: &[Sent], clashes: &[usize]) -> Problem {
-    let bad: Vec<&Sent> = clashes.iter().filter_map(|at| sent.get(*at)).collect();
+pub(super) fn clashes(sent: &[Minted], clashes: &[usize]) -> Problem {
+    let bad: Vec<&Minted> = clashes.iter().filter_map(|at| sent.get(*at)).collect();
     let listed = bad.iter().take(LISTED_MAX).map(|sent| {
         let detail = clash_detail(sent.key);
         json!({"index": sent.at, "pointer": sent.pointer.to_string(), "code": Code::Clash.word(), "detail": detail})

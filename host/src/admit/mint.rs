@@ -16,6 +16,8 @@ use std::sync::Mutex;
 /// An event that has its key and knows its type; ready for the Schema and the writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Minted {
+    /// Its index in the request.
+    pub at: usize,
     /// Where in the body it stands.
     pub pointer: Place,
     /// Its key.
@@ -104,6 +106,7 @@ impl Mint<'_> {
         self.check_future(&draft, key)?;
         let hash = Value { type_number, version, data: &draft.data }.hash(key);
         Ok(Minted {
+            at,
             hash,
             pointer: draft.pointer,
             key,

@@ -24,7 +24,6 @@ use crate::plugin::catalog::RootCatalog;
 use crate::problem::{Code, Problem};
 use crate::store::Store;
 use crate::wall::Wall;
-use answer::Split;
 use bytes::Bytes;
 use mint::{Mint, Minted, MintedResult};
 use std::sync::{Arc, Mutex};
@@ -231,9 +230,11 @@ impl Desk {
         request: &Request,
         prepared: Prepared,
     ) -> Result<Written, Problem> {
-        let Split { good, sent, bad } = answer::split(prepared.events);
-        let job = Job { events: good, atomic: request.atomic, stamp: prepared.stamp };
-        match admission.writer.write(job).await.map_err(|fault| answer::write_problem(&fault))? {
+        let (events, bad) = answer::split(prepared.events);
+        let job = Job { events, atomic: request.atomic, stamp: prepared.stamp };
+        let written = admission.writer.write(job).await;
+        let (done, Job { events: sent, .. }) = written.map_err(|fault| answer::write_problem(&fault))?;
+        match done {
             Done::Restamp(first) => Ok(Written::Restamp(first)),
             Done::Refused(clashes) => Err(answer::clashes(&sent, &clashes)),
             Done::Outcomes(outcomes) => {

@@ -70,7 +70,7 @@ pub(super) enum WriteError {
 
 struct Queued {
     job: Job,
-    answer: oneshot::Sender<Result<Done, WriteError>>,
+    answer: oneshot::Sender<Result<(Done, Job), WriteError>>,
     /// Held until the job is done: the queue is bounded by events, not by requests.
     _room: OwnedSemaphorePermit,
 }
@@ -117,8 +117,8 @@ impl Writer {
         Ok(Self { queue, room, bounds })
     }
 
-    /// Queues a job and waits until it is durable or refused.
-    pub(super) async fn write(&self, job: Job) -> Result<Done, WriteError> {
+    /// Queues a job and waits until it is durable or refused; gives it back with what became of it.
+    pub(super) async fn write(&self, job: Job) -> Result<(Done, Job), WriteError> {
         let events =
             u32::try_from(job.events.len()).unwrap_or(u32::MAX).clamp(1, self.bounds.queue_events_max);
         let room =
@@ -162,7 +162,7 @@ fn run(jobs: &Receiver<Queued>, bench: &Bench, bounds: Bounds) {
         let results = step(bench, bounds, batch.iter().map(|queued| &queued.job));
         for (queued, result) in batch.into_iter().zip(results) {
             // A client that went away does not need its answer.
-            let _gone = queued.answer.send(result);
+            let _gone = queued.answer.send(result.map(|done| (done, queued.job)));
         }
     }
 }

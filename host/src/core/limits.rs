@@ -38,7 +38,7 @@ pub const SYNC_PAGE_ROWS_MAX: usize = 8192;
 /// Events asked for by name in one frame.
 pub const SYNC_NAMES_MAX: usize = 512;
 /// A peer that lacks at most so many of our own admissions is sent them unasked.
-pub const SYNC_LIVE_DOTS_MAX: u64 = 64;
+pub const SYNC_LIVE_DOTS_MAX: u64 = 256;
 /// How long what one peer was asked for is not asked of another, in milliseconds.
 pub const SYNC_LEASE_MS: u64 = 10_000;
 /// How long a peer may hold back its answer because there is no news, in milliseconds.

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod frames;
 pub mod gset;
 pub mod knowledge;
 pub mod limits;

@@ -77,7 +77,9 @@ fn frames() -> impl Strategy<Value = Vec<Owned>> {
 
 fn written(frames: &[Owned]) -> Vec<u8> {
     let mut bytes = HEAD.to_vec();
-    frames.iter().for_each(|frame| write(&mut bytes, &frame.frame()));
+    for frame in frames {
+        write(&mut bytes, &frame.frame());
+    }
     bytes
 }
 

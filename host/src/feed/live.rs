@@ -149,8 +149,9 @@ impl Reader {
                 if told.arrival >= head.arrivals {
                     let id = told.id();
                     let vv = self.vv(tables, &head)?;
-                    write_caught_up(&mut page.frames, &id, &vv);
+                    write_caught_up(&mut page.frames, &id, &vv.to_string());
                     page.is_caught_up = true;
+                    self.forget(vv, &head);
                 }
                 Ok(page)
             }
@@ -171,12 +172,23 @@ impl Reader {
         }
     }
 
+    /// Keeps of a vv only what this replica does not hold: the walk is over, and all of `head` is known anyway.
+    fn forget(&mut self, vv: VersionVector, head: &Head) {
+        let VersionVector { scope, mut terms } = vv;
+        terms.retain(|term| term.last() > head.knowledge.get(term.origin).0);
+        self.vv.clear();
+        if !terms.is_empty() {
+            self.vv.push(VersionVector { scope, terms }.to_string());
+        }
+        self.vv.shrink_to_fit();
+    }
+
     /// What the reader knows once all of `head` was told.
-    fn vv(&self, tables: &dyn Tables, head: &Head) -> Result<String, FeedError> {
+    fn vv(&self, tables: &dyn Tables, head: &Head) -> Result<VersionVector, FeedError> {
         let (terms, scope) =
             (super::query::united(&self.vv, self.filters.scope())?.terms, self.filters.scope());
         let judged = Judged::all(tables, &head.knowledge, terms)?;
-        Ok(VersionVector { scope, terms: judged.united(tables, &head.knowledge)? }.to_string())
+        Ok(VersionVector { scope, terms: judged.united(tables, &head.knowledge)? })
     }
 }
 

@@ -119,8 +119,15 @@ pub(super) fn feed(query: Option<&str>, settings: &Settings) -> Result<FeedQuery
     })
 }
 
+/// What a live reader may know, in bytes of text: it is kept until the reader has caught up.
+const LIVE_VV_BYTES_MAX: usize = 256 << 10;
+
 /// Refuses what belongs to pages and is asked of a live feed.
 pub(super) fn live(query: &FeedQuery) -> Result<(), Problem> {
+    if query.vv.iter().map(String::len).sum::<usize>() > LIVE_VV_BYTES_MAX {
+        let detail = "the version vectors are too long for a live feed: catch up by pages, and come with the vv of the last one";
+        return Err(Problem::new(Code::VvTooLong, detail).with("limit", LIVE_VV_BYTES_MAX));
+    }
     let named = [
         ("cursor", query.cursor.is_some()),
         ("limit", query.limit.is_some()),

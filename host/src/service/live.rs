@@ -304,3 +304,6 @@ impl Pause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

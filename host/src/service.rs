@@ -5,6 +5,7 @@
 
 mod changes;
 mod checking;
+mod live;
 mod query;
 
 use crate::admit;
@@ -13,7 +14,9 @@ use crate::core::limits::SYNC_WAIT_MS_MAX;
 use crate::feed;
 use crate::host::Host;
 use crate::http::names::{PluginName, RootName, ViewName};
-use crate::http::service::{Aspect, FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::service::{
+    Aspect, FeedAnswer, FeedQuery, PageFormat, ReloadAnswer, Service, ViewAnswer, ViewQuery,
+};
 use crate::http::sse::Stream;
 use crate::http::{BindError, Drained, Server, Settings};
 use crate::peers::{Dialler, Tcp};
@@ -25,6 +28,7 @@ use crate::root::Root;
 use crate::sync::{Ask, Replica, SyncError};
 use crate::verify::Jobs;
 use bytes::Bytes;
+use live::Tails;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -52,7 +56,8 @@ impl Bound {
         let (stop, stopped) = watch::channel(false);
         dial(&self.host, &stopped);
         let reports = Arc::new(Semaphore::new(self.host.limits().reports_max));
-        let front = Front { host: self.host, reports, stopped, checks: Arc::default() };
+        let tails = Arc::default();
+        let front = Front { host: self.host, reports, stopped, checks: Arc::default(), tails };
         let told = async {
             shutdown.await;
             // Peers that wait for news are answered, so that the drain need not wait for them.
@@ -94,6 +99,8 @@ struct Front {
     stopped: watch::Receiver<bool>,
     /// The checks of Roots' rows.
     checks: Arc<Jobs>,
+    /// What live readers of a Root's feed share.
+    tails: Arc<Tails>,
 }
 
 /// Dials all peers on a thread of their own: their work on the tables blocks.
@@ -160,18 +167,20 @@ impl Service for Front {
         root.admit(&catalog, request).await
     }
 
-    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {
+    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<FeedAnswer, Problem> {
         let (root, catalog) = self.host.root(root.as_str())?;
-        let query = feed::Query {
-            vv: query.vv,
-            cursor: query.cursor,
-            limit: query.limit.unwrap_or(self.host.limits().page_events_default),
-            max_bytes: query.max_bytes.unwrap_or(self.host.limits().page_bytes_default),
-            from: query.from,
-            to: query.to,
-            types: query.type_.into_iter().collect(),
-        };
-        blocking(move || root.feed(&catalog, &query).map(Bytes::from)).await
+        let query = self.feed_query(query);
+        blocking(move || {
+            let page = root.feed(&catalog, &query)?;
+            let (cursor, left, vv) = (page.cursor.clone(), page.left, page.vv.clone());
+            Ok(FeedAnswer { body: page.into_body().into(), cursor, left, vv })
+        })
+        .await
+    }
+
+    async fn follow(&self, root: RootName, query: FeedQuery, id: Option<String>) -> Result<Stream, Problem> {
+        let query = self.feed_query(query);
+        self.live(root.as_str(), query, id).await
     }
 
     async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {
@@ -297,6 +306,24 @@ impl Service for Front {
 }
 
 impl Front {
+    fn feed_query(&self, query: FeedQuery) -> feed::Query {
+        feed::Query {
+            vv: query.vv,
+            cursor: query.cursor,
+            limit: query.limit.unwrap_or(self.host.limits().page_events_default),
+            max_bytes: query.max_bytes.unwrap_or(self.host.limits().page_bytes_default),
+            from: query.from,
+            to: query.to,
+            types: query.type_.into_iter().collect(),
+            format: match query.format {
+                PageFormat::Json => feed::Format::Json,
+                PageFormat::Ndjson => feed::Format::Ndjson,
+                PageFormat::Frames => feed::Format::Frames,
+                PageFormat::Csv => feed::Format::Csv,
+            },
+        }
+    }
+
     /// An error if no plugin of this name is there.
     fn known_plugin(&self, name: &str) -> Result<(), Problem> {
         if self.host.registry().status().iter().any(|status| status.name.as_deref() == Some(name)) {

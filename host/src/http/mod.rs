@@ -11,12 +11,15 @@ pub mod service;
 pub mod settings;
 pub mod sse;
 
+mod accept;
 mod body;
 mod cors;
+mod csv;
 mod guard;
 mod handler;
 mod listener;
 mod openapi;
+mod packing;
 mod query;
 mod reply;
 mod route;

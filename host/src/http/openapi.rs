@@ -66,7 +66,10 @@ const OPERATIONS: &[Operation] = &[
     read("/{root}", "The root's event count, views, types, origin and version vector."),
     Operation {
         parameters: FEED,
-        ..read("/{root}/e", "One page of the events that the caller does not know.")
+        ..read(
+            "/{root}/e",
+            "One page of the events that the caller does not know; live with Accept: text/event-stream.",
+        )
     },
     Operation {
         method: "post",
@@ -74,7 +77,7 @@ const OPERATIONS: &[Operation] = &[
             ("atomic", "boolean", "All or nothing (default), or refuse bad events one by one."),
             ("format", "string", "The format whose Schema reads the body."),
         ],
-        bodies: &[JSON, "application/x-ndjson"],
+        bodies: &[JSON, "application/x-ndjson", "application/vnd.laterbase.events"],
         answers: &[
             ("201", "At least one event was written; all of them are durable."),
             ("200", "Nothing was written: every event was known or, with atomic=false, refused."),

@@ -40,7 +40,7 @@ impl Bench {
             stage: scratch.path().join("stage"),
             probe: Some(Probe::new(built())),
             events: Arc::new(NoEvents),
-            configurations: BTreeMap::new(),
+            configurations: Arc::new(BTreeMap::new()),
             program: [7; 32],
             generations_warn: 1000,
             generations_max: 1000,
@@ -56,7 +56,7 @@ impl Bench {
             options.probe = None;
             let config = json!({ "fail": hook }).as_object().expect("an object").clone();
             let configuration = BTreeMap::from([("hostile".to_owned(), config)]);
-            options.configurations.insert("hostile".to_owned(), configuration);
+            options.configurations = Arc::new(BTreeMap::from([("hostile".to_owned(), configuration)]));
         })
     }
 
@@ -557,7 +557,7 @@ fn the_budget_of_generations() {
 fn roots_from_the_configuration() {
     let bench = Bench::with(|options| {
         let roots = BTreeMap::from([("second".to_owned(), serde_json::Map::new())]);
-        options.configurations.insert("tally".to_owned(), roots);
+        options.configurations = Arc::new(BTreeMap::from([("tally".to_owned(), roots)]));
     });
     bench.load("libtally.so", &tally()).expect("it loads");
     let catalog = bench.registry.catalog();

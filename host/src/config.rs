@@ -17,7 +17,10 @@
 //!
 //! [plugin.tally.roots.shed-7]    # by the plugin's declared name: one more root, or one of its own,
 //! strict = true                  # and what `configure` gets for it
+//! form = { file = "form.json" }  # a file's text, by its name relative to this file
 //! ```
+
+mod files;
 
 use crate::core::limits::Limits;
 use serde::Deserialize;
@@ -46,6 +49,9 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Per plugin, by its declared name.
     pub plugin: BTreeMap<String, PluginConfig>,
+    /// Where all of this was read; none: nowhere.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
 }
 
 /// What concerns HTTP.
@@ -90,6 +96,23 @@ pub struct PluginConfig {
     pub roots: BTreeMap<String, Map<String, Value>>,
 }
 
+impl PluginConfig {
+    /// Where the files lie that are named here, relative to the configuration file at `path`.
+    fn files(&self, path: &Path) -> Vec<PathBuf> {
+        self.roots.values().flat_map(|config| files::named(config, folder_of(path))).collect()
+    }
+
+    /// Puts the files' texts in.
+    fn resolve(&mut self, path: &Path) -> Result<(), ConfigError> {
+        self.roots.values_mut().try_for_each(|config| files::resolve(config, folder_of(path)))
+    }
+}
+
+/// What names of files in the file at `path` are relative to.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
+}
+
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -114,10 +137,36 @@ pub enum ConfigError {
 impl Config {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::read_alone(path)?;
+        config.plugin.values_mut().try_for_each(|plugin| plugin.resolve(path))?;
+        Ok(config)
+    }
+
+    /// Reads what the file at `path` says of the plugin `name`, with the files that are named there.
+    pub fn read_plugin(path: &Path, name: &str) -> Result<PluginConfig, ConfigError> {
+        let mut plugin = Self::read_alone(path)?.plugin.remove(name).unwrap_or_default();
+        plugin.resolve(path)?;
+        Ok(plugin)
+    }
+
+    /// What the plugin `name` depends on beside its library: the file at `path`, and the files that it names for the
+    /// plugin, also those that cannot be read now.
+    pub fn files_of(path: &Path, name: &str) -> Vec<PathBuf> {
+        let mut files = vec![path.to_owned()];
+        if let Ok(mut config) = Self::read_alone(path)
+            && let Some(plugin) = config.plugin.remove(name)
+        {
+            files.extend(plugin.files(path));
+        }
+        files
+    }
+
+    fn read_alone(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|source| ConfigError::Form { path: path.to_owned(), source: Box::new(source) })
+        let config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Form { path: path.to_owned(), source: Box::new(source) })?;
+        Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
     /// The defaults with this file's limits over them.

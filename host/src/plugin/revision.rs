@@ -1,6 +1,8 @@
 //! The 16 bytes that name what a stored row was computed by: another plugin, another configuration, another
 //! Schema beneath, another engine, and the name is another, so that a stale row cannot even be looked up.
 //!
+//! A part of a plugin that says what of the configuration it depends on keeps its rows while the rest changes.
+//!
 //! The library's bytes are not in it: a plugin that was built again keeps its rows. Code that computes something else
 //! under the same revision is found by the view engine, which compares results (`drift`). Reports keep no rows, so
 //! there the bytes do count.
@@ -16,7 +18,7 @@ pub type Revision = [u8; 16];
 
 /// What a Schema's upcasts and retractions depend on.
 pub(super) fn of_schema(identity: &Identity, schema: &SchemaDeclaration) -> Revision {
-    let mut hash = Hash::new("schema", identity);
+    let mut hash = Hash::new("schema", identity, schema.depends.as_deref());
     hash.text(&schema.name).number(schema.revision);
     for declared in &schema.types {
         hash.number(declared.number).number(declared.version);
@@ -31,7 +33,7 @@ pub(super) fn of_keyspace(
     keyspace: &KeyspaceDeclaration,
     schemas: impl Iterator<Item = (u32, Option<Revision>)>,
 ) -> Revision {
-    let mut hash = Hash::new("keyspace", identity);
+    let mut hash = Hash::new("keyspace", identity, keyspace.depends.as_deref());
     hash.text(&keyspace.name).number(keyspace.revision).number(keyspace.parts);
     for (number, schema) in schemas {
         hash.number(number).bytes(&schema.unwrap_or_default());
@@ -47,14 +49,14 @@ pub(super) fn of_view(identity: &Identity, view: &ViewDeclaration, keyspace: Rev
         AlgebraKind::Commutative => 3,
         AlgebraKind::Group => 4,
     };
-    let mut hash = Hash::new("view", identity);
+    let mut hash = Hash::new("view", identity, view.depends.as_deref());
     hash.text(&view.name).number(view.revision).number(algebra).bytes(&keyspace);
     hash.end()
 }
 
 /// What a Report's answers depend on; `root` covers everything else that the Root offers.
 pub(super) fn of_report(identity: &Identity, name: &str, revision: u32) -> Revision {
-    let mut hash = Hash::new("report", identity);
+    let mut hash = Hash::new("report", identity, None);
     hash.bytes(&identity.library).text(name).number(revision);
     hash.end()
 }
@@ -73,10 +75,15 @@ pub(super) fn of_retractions(schemas: impl Iterator<Item = Revision>) -> Revisio
 struct Hash(blake3::Hasher);
 
 impl Hash {
-    fn new(kind: &str, identity: &Identity) -> Self {
+    fn new(kind: &str, identity: &Identity, depends: Option<&str>) -> Self {
         let mut hash = Self(blake3::Hasher::new());
         hash.text(kind).number(ENGINE_FORMAT);
-        hash.text(&identity.plugin).text(&identity.config);
+        hash.text(&identity.plugin);
+        match depends {
+            // A configuration is an object, so the two never meet.
+            Some(depends) => hash.text("depends").text(depends),
+            None => hash.text(&identity.config),
+        };
         hash
     }
 

@@ -10,6 +10,7 @@ mod failing;
 mod formats;
 mod fuzzed;
 mod hostile;
+mod json_schema;
 mod laws;
 mod plugins;
 mod queries;

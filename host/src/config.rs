@@ -182,3 +182,41 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        [[plugin.mill.roots.north.types]]
+        schema = { file = "one.json" }
+        other = { file = "two.json", why = "this table names no file" }
+        [plugin.mill.roots.south]
+        form = { file = "sub/three.json" }
+    "#;
+
+    // Goal: files are read relative to the configuration, and only where a table says nothing else.
+    #[test]
+    fn files_take_the_place_of_their_names() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let path = scratch.path().join("laterbase.toml");
+        std::fs::write(&path, FILE).expect("written");
+        let named = [path.clone(), scratch.path().join("one.json"), scratch.path().join("sub/three.json")];
+        assert_eq!(Config::files_of(&path, "mill"), named);
+        assert_eq!(Config::files_of(&path, "tally"), std::slice::from_ref(&path));
+        std::fs::write(&named[1], "1").expect("written");
+        let missing = Config::read(&path).expect_err("a file is missing").to_string();
+        assert!(missing.contains("three.json"), "{missing}");
+        assert_eq!(Config::read_plugin(&path, "tally").expect("not its files").roots.len(), 0);
+        std::fs::create_dir(scratch.path().join("sub")).expect("made");
+        std::fs::write(&named[2], "{}").expect("written");
+        let plugin = Config::read_plugin(&path, "mill").expect("all is there");
+        let north = serde_json::to_value(&plugin.roots["north"]).expect("JSON");
+        let first = &north["types"][0];
+        assert_eq!(first["schema"], serde_json::json!({"file": "one.json", "text": "1"}));
+        assert_eq!(first["other"].get("text"), None);
+        std::fs::remove_file(&named[2]).expect("removed");
+        std::fs::create_dir(&named[2]).expect("made");
+        assert!(Config::read(&path).expect_err("a folder").to_string().contains("not a regular file"));
+    }
+}

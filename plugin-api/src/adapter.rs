@@ -486,8 +486,10 @@ fn verdicts(
         let verdict = guard::catch(|| judge(&RawEvent::of(stored)));
         let blame = |message| RBox::new(PluginError { event, ..panicked(message) });
         if let Err(refusal) = verdict.map_err(blame)? {
-            let verdict = |Refusal { pointer, message, .. }| {
-                Verdict { event, pointer: RString::from(pointer), message: RString::from(message) }
+            let verdict = |Refusal { pointer, message, .. }| Verdict {
+                event,
+                pointer: RString::from(pointer),
+                message: RString::from(message),
             };
             out.extend(refusal.into_each().map(verdict));
         }

@@ -17,6 +17,9 @@ const TEXT: &str = "text";
 /// The longest file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// What is done with a table that names a file, and its name.
+type Visit<'v, E> = &'v mut dyn FnMut(&mut Map<String, Value>, String) -> Result<(), E>;
+
 /// Where the files lie that `config` names, relative to `folder`.
 pub(super) fn named(config: &Map<String, Value>, folder: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
@@ -38,10 +41,7 @@ pub(super) fn resolve(config: &mut Map<String, Value>, folder: &Path) -> Result<
 }
 
 /// Visits each table that names a file and nothing else.
-fn each<E>(
-    config: &mut Map<String, Value>,
-    visit: &mut dyn FnMut(&mut Map<String, Value>, String) -> Result<(), E>,
-) -> Result<(), E> {
+fn each<E>(config: &mut Map<String, Value>, visit: Visit<'_, E>) -> Result<(), E> {
     if let Some(Value::String(name)) = config.get(NAME)
         && config.len() == 1
     {
@@ -51,10 +51,7 @@ fn each<E>(
     config.values_mut().try_for_each(|value| each_in(value, visit))
 }
 
-fn each_in<E>(
-    value: &mut Value,
-    visit: &mut dyn FnMut(&mut Map<String, Value>, String) -> Result<(), E>,
-) -> Result<(), E> {
+fn each_in<E>(value: &mut Value, visit: Visit<'_, E>) -> Result<(), E> {
     match value {
         Value::Object(members) => each(members, visit),
         Value::Array(items) => items.iter_mut().try_for_each(|item| each_in(item, visit)),

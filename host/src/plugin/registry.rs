@@ -385,13 +385,12 @@ impl Registry {
             Some(probe) => self.try_out((probe, copy.path()), section, &configuration, live)?,
             None => Trials::new(),
         };
-        let module = match live.filter(|live| live.library == candidate.library) {
+        let module = if let Some(live) = live.filter(|live| live.library == candidate.library) {
             // Only the configuration is another: the code is here.
-            Some(live) => live.module,
-            None => {
-                self.count_load()?;
-                Module::new(loader::open(copy.path(), &section.entry)?)
-            }
+            live.module
+        } else {
+            self.count_load()?;
+            Module::new(loader::open(copy.path(), &section.entry)?)
         };
         drop(copy);
         let manifest = module.manifest()?;

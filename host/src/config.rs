@@ -164,8 +164,10 @@ impl Config {
     fn read_alone(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text)
+        let mut config: Self = toml::from_str(&text)
             .map_err(|source| ConfigError::Form { path: path.to_owned(), source: Box::new(source) })?;
+        let roots = config.plugin.values_mut().flat_map(|plugin| plugin.roots.values_mut());
+        roots.flat_map(serde_json::Map::values_mut).for_each(files::dates_as_texts);
         Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
@@ -193,6 +195,7 @@ mod tests {
         other = { file = "two.json", why = "this table names no file" }
         [plugin.mill.roots.south]
         form = { file = "sub/three.json" }
+        since = [2026-05-01, { at = 10:00:00 }]
     "#;
 
     // Goal: files are read relative to the configuration, and only where a table says nothing else.
@@ -215,6 +218,7 @@ mod tests {
         let first = &north["types"][0];
         assert_eq!(first["schema"], serde_json::json!({"file": "one.json", "text": "1"}));
         assert_eq!(first["other"].get("text"), None);
+        assert_eq!(plugin.roots["south"]["since"], serde_json::json!(["2026-05-01", {"at": "10:00:00"}]));
         std::fs::remove_file(&named[2]).expect("removed");
         std::fs::create_dir(&named[2]).expect("made");
         assert!(Config::read(&path).expect_err("a folder").to_string().contains("not a regular file"));

@@ -346,8 +346,8 @@ impl Host {
         self.config.path.as_deref().map(|path| Config::files_of(path, name)).unwrap_or_default()
     }
 
-    /// Replaces a plugin by what its file and its configuration hold now, in a turn that the registry gave. Blocks until
-    /// the new generation serves all its views.
+    /// Replaces a plugin by what its file and its configuration hold now, in a turn that the registry gave. Blocks
+    /// until the new generation serves all its views.
     pub fn reload(&self, turn: &Turn, name: &str) -> Result<Reloaded, LoadError> {
         let prepare = &mut |catalog: &Arc<Catalog>| self.prepare(catalog);
         let reloaded = self.registry.reload_in(turn, name, self.desk.wall.now(), prepare);

@@ -17,6 +17,21 @@ const TEXT: &str = "text";
 /// The longest file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// How the TOML reader hands over a date or a time to a reader of JSON.
+const DATE: &str = "$__toml_private_datetime";
+
+/// Makes texts of the dates and times in `value`, which JSON has not.
+pub(super) fn dates_as_texts(value: &mut Value) {
+    match value {
+        Value::Object(members) => match members.get(DATE).and_then(Value::as_str) {
+            Some(date) => *value = date.to_owned().into(),
+            None => members.values_mut().for_each(dates_as_texts),
+        },
+        Value::Array(items) => items.iter_mut().for_each(dates_as_texts),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// What is done with a table that names a file, and its name.
 type Visit<'v, E> = &'v mut dyn FnMut(&mut Map<String, Value>, String) -> Result<(), E>;
 

@@ -108,3 +108,40 @@ impl Hash {
         revision
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::fake::declaration;
+
+    // Goal: rows go with the configuration, or with the part of it that their plugin names, and with nothing else.
+    #[test]
+    fn what_revisions_depend_on() {
+        let identity = |config: &str| Identity {
+            plugin: "p".to_owned(),
+            version: "1.0.0".to_owned(),
+            generation: 1,
+            library: [1; 32],
+            root: "root".to_owned(),
+            config: config.to_owned(),
+        };
+        let revisions = |config: &str, depends: Option<&str>| {
+            let mut declared = declaration();
+            let depends = depends.map(str::to_owned);
+            declared.schemas[0].depends.clone_from(&depends);
+            declared.keyspaces[0].depends.clone_from(&depends);
+            declared.views[0].depends = depends;
+            let identity = identity(config);
+            let schema = of_schema(&identity, &declared.schemas[0]);
+            let keyspace = of_keyspace(&identity, &declared.keyspaces[0], [(1, Some(schema))].into_iter());
+            [schema, keyspace, of_view(&identity, &declared.views[0], keyspace)]
+        };
+        let differ = |one: [Revision; 3], other: [Revision; 3]| {
+            one.iter().zip(&other).filter(|(one, other)| one != other).count()
+        };
+        assert_eq!(differ(revisions("{}", None), revisions(r#"{"a":1}"#, None)), 3);
+        assert_eq!(differ(revisions("{}", Some("x")), revisions(r#"{"a":1}"#, Some("x"))), 0);
+        assert_eq!(differ(revisions("{}", Some("x")), revisions("{}", Some("y"))), 3);
+        assert_eq!(differ(revisions("{}", None), revisions("{}", Some("{}"))), 3);
+    }
+}

@@ -24,6 +24,8 @@ struct Part {
     in_place: Vec<usize>,
     /// Of each list at most one part looks at an inner value.
     one_of: Vec<Vec<usize>>,
+    /// It looks a second time, to see what no other keyword has looked at.
+    twice: bool,
     /// The place, for people.
     place: String,
 }
@@ -137,6 +139,7 @@ impl Graph {
             let one_of =
                 part.one_of.iter().map(|list| list.iter().map(|used| of(inner, used)).max().unwrap_or(0));
             let sum = in_place.chain(one_of).fold(1, u64::saturating_add);
+            let sum = if part.twice { sum.saturating_mul(2) } else { sum };
             *looks.get_mut(*at).expect("an index of a part") = sum;
         }
         looks
@@ -233,6 +236,7 @@ impl<'r> Search<'r> {
             used.push(self.add(json, &found.resolver, found.draft, place)?);
         }
         let part = self.part(found);
+        part.twice |= keyword.starts_with("unevaluated");
         match how {
             Use::InPlace => part.in_place.extend(used),
             Use::Apart => part.one_of.push(used),

@@ -201,7 +201,13 @@ impl Host {
             self.registry.load_folder(folder, named, self.desk.wall.now(), &mut |_| Ok(()))?;
         }
         self.adopt();
-        for status in self.registry.status() {
+        let loaded = self.registry.status();
+        for name in self.config.plugin.keys() {
+            if !loaded.iter().any(|status| status.name.as_ref() == Some(name)) {
+                tracing::warn!(plugin = name, "it is configured, but not loaded");
+            }
+        }
+        for status in loaded {
             match (&status.name, &status.error) {
                 (Some(name), None) => tracing::info!(plugin = name, version = status.version, "loaded"),
                 (Some(name), Some(fault))

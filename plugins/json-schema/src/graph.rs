@@ -34,6 +34,7 @@ struct Part {
 #[derive(Debug)]
 pub struct Graph {
     parts: Vec<Part>,
+    ways: u64,
 }
 
 /// How a keyword uses the schemas in its value.
@@ -60,6 +61,7 @@ struct Search<'r> {
     /// By their addresses: the registry holds each once.
     known: BTreeMap<usize, usize>,
     open: Vec<Found<'r>>,
+    ways: u64,
 }
 
 impl Graph {
@@ -68,17 +70,22 @@ impl Graph {
         let resolver = registry.resolver(parsed(uri)?);
         let root = resolver.lookup("").map_err(|error| reference(&error))?;
         let (json, resolver, draft) = root.into_inner();
-        let mut search = Search::default();
+        let mut search = Search { ways: 1, ..Search::default() };
         search.add(json, &resolver, draft, "#".to_owned())?;
         while let Some(found) = search.open.pop() {
             search.look_into(&found)?;
         }
-        Ok(Self { parts: search.parts })
+        Ok(Self { parts: search.parts, ways: search.ways })
     }
 
     /// How many parts there are.
     pub fn count(&self) -> usize {
         self.parts.len()
+    }
+
+    /// In how many ways its alternatives could be combined, at most.
+    pub fn ways(&self) -> u64 {
+        self.ways
     }
 
     /// How many objects and lists of data may lie within each other.
@@ -174,6 +181,12 @@ impl<'r> Search<'r> {
     fn look_into(&mut self, found: &Found<'r>) -> Result<(), String> {
         let Value::Object(keywords) = found.json else { return Ok(()) };
         for (keyword, value) in keywords {
+            let ways = match (keyword.as_str(), value) {
+                ("anyOf" | "oneOf", Value::Array(any)) => any.len() as u64,
+                ("if", _) => 2,
+                (_, _) => 1,
+            };
+            self.ways = self.ways.saturating_mul(ways);
             match keyword.as_str() {
                 "$ref" => self.follow(found, value)?,
                 "$dynamicRef" | "$recursiveRef" => {

@@ -22,8 +22,10 @@ const BASE: &str = "laterbase:///";
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 /// How large one compiled pattern may be, in bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
-/// Schemas of up to so many parts are searched for contradictions.
-const SEARCHED_MAX: usize = 500;
+/// Schemas of up to so many parts are searched for contradictions,
+const SEARCHED_PARTS_MAX: usize = 500;
+/// if their alternatives can be combined in up to so many ways: the search tries them all.
+const SEARCHED_WAYS_MAX: u64 = 1000;
 /// So many faults of one event are told.
 pub const FAULTS_MAX: usize = 20;
 /// Of an event that is longer, in bytes, only the first fault is told.
@@ -95,7 +97,7 @@ impl Library {
             .should_validate_formats(true)
             .offline();
         let validator = options.build(json).map_err(|error| told(of_build(&error)))?;
-        if graph.count() <= SEARCHED_MAX {
+        if graph.count() <= SEARCHED_PARTS_MAX && graph.ways() <= SEARCHED_WAYS_MAX {
             self.check_satisfiable(&uri, json).map_err(told)?;
         }
         Ok(Schema { validator, uri, depth_max })

@@ -173,6 +173,32 @@ fn recursion_is_bounded() {
     }
 }
 
+// Goal: what no value can fit is a mistake, a plain `false` is none; many alternatives do not make the search endless.
+#[test]
+fn contradictions_are_found() {
+    let with = |schema: Value| {
+        let mut config = config(&json!([]));
+        *config.pointer_mut("/types/1/schemas/0/text").expect("a place") = schema.to_string().into();
+        configured(&config).map(drop).map_err(|error| error.message.into_string())
+    };
+    for (schema, place) in [
+        (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), "fits #"),
+        (json!({"properties": {"a": {"type": "string", "minLength": 3, "maxLength": 2}}}), "#/properties/a"),
+        (json!({"enum": [1, 2], "type": "string"}), "contradictory_schema"),
+    ] {
+        let error = with(schema).expect_err("refused");
+        assert!(error.starts_with("contradictory_schema: undo.json: ") && error.contains(place), "{error}");
+    }
+    let alternative =
+        |at: u32| json!({"anyOf": [{"required": [format!("a{at}")]}, {"required": [format!("b{at}")]}]});
+    let many: Vec<Value> = (0..100).map(alternative).collect();
+    for sound in
+        [json!({"properties": {"a": false}}), json!({"allOf": many}), json!({"not": {"type": "string"}})]
+    {
+        assert_eq!(with(sound), Ok(()));
+    }
+}
+
 // Goal: a file may be named by the id that it gives itself.
 #[test]
 fn files_by_their_ids() {

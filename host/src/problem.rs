@@ -130,6 +130,7 @@ codes! {
     PluginHeader "plugin_header" 422 "The library's entry is of another build of the plugin interface.";
     PluginLayout "plugin_layout" 422 "The library's types are laid out differently from the host's.";
     PluginSelfCheck "plugin_self_check" 422 "The plugin's own check of itself fails.";
+    BadConfig "bad_config" 422 "The configuration file, or a file that it names for a plugin, cannot be read.";
     PluginConfigure "plugin_configure" 422 "The plugin refuses its configuration.";
     PluginDeclaration "plugin_declaration" 422 "What the plugin declares contradicts itself.";
     NameTaken "name_taken" 409 "Another plugin owns a type, format, view or report name of the root.";

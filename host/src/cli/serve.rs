@@ -81,7 +81,9 @@ async fn serve(options: Options, listen: SocketAddr) -> ExitCode {
         Ok(host) => Arc::new(host),
         Err(fault @ OpenError::InUse { .. }) => return fail(EXIT_IN_USE, &fault.to_string()),
         // Addresses of the command line were read before: this one stands in the configuration.
-        Err(fault @ OpenError::Peer(_)) => return fail(EXIT_CONFIG, &fault.to_string()),
+        Err(fault @ (OpenError::Peer(_) | OpenError::PluginConfiguration { .. })) => {
+            return fail(EXIT_CONFIG, &fault.to_string());
+        }
         Err(fault) => return fail(1, &fault.to_string()),
     };
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);

@@ -24,3 +24,4 @@ mod sync;
 mod tidy;
 mod verify;
 mod walks;
+mod watching;

@@ -7,10 +7,12 @@
 mod ask;
 mod peers;
 mod plugin;
+mod plugins;
 mod repair;
 mod serve;
 mod template;
 mod verify;
+mod watch;
 
 use crate::peers::PeerAddress;
 use clap::{Args, Parser, Subcommand};
@@ -88,6 +90,9 @@ struct ServeArguments {
     /// A configuration file; flags win over it [default: ./laterbase.toml if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Reload plugins whenever their libraries, or the files that they are configured with, change.
+    #[arg(long)]
+    watch: bool,
     /// Allow an address that other machines can reach, although there is no TLS and there are no tokens yet.
     #[arg(long)]
     insecure: bool,
@@ -130,6 +135,21 @@ enum PluginCommand {
     /// Load a library in a process of its own, as the server would, test what it declares on made-up and given events,
     /// and show what it offers.
     Check(CheckArguments),
+    /// Show the plugins of a running server: state, generation, what they offer, and their last error.
+    List {
+        /// The server.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
+        server: PeerAddress,
+    },
+    /// Replace a plugin of a running server by what its file and its configuration hold now, and wait until the new
+    /// generation serves; whatever is wrong with it, the old one serves on.
+    Reload {
+        /// The plugin's name.
+        name: String,
+        /// The server.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
+        server: PeerAddress,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -161,6 +181,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
         Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(&arguments),
+        Command::Plugin(PluginCommand::List { server }) => plugins::list(&server),
+        Command::Plugin(PluginCommand::Reload { name, server }) => plugins::reload(&server, &name),
         Command::PluginProbe { arguments } => plugin::probe(&arguments),
     }
 }

@@ -1,5 +1,6 @@
 //! `laterbase serve`: configuration, log, signals, and the one line that says it is ready.
 
+use super::watch::Watch;
 use super::{EXIT_CONFIG, EXIT_IN_USE, EXIT_USAGE, ServeArguments, fail};
 use crate::config::Config;
 use crate::host::{Host, OpenError, Options};
@@ -17,6 +18,7 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
         Ok(config) => config,
         Err(fault) => return fail(EXIT_CONFIG, &fault),
     };
+    let watches = arguments.watch;
     let (options, listen) = match options(arguments, &config) {
         Ok(options) => options,
         Err(fault) => return fail(EXIT_USAGE, &fault),
@@ -25,7 +27,7 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(fault) => return fail(1, &format!("no threads to run on: {fault}")),
     };
-    let ended = runtime.block_on(serve(options, listen));
+    let ended = runtime.block_on(serve(options, listen, watches));
     // Whatever still runs is past the drain's deadline; the writers finish as their queues are dropped.
     runtime.shutdown_background();
     ended
@@ -76,7 +78,7 @@ fn options(arguments: ServeArguments, config: &Config) -> Result<(Options, Socke
     Ok((options, listen))
 }
 
-async fn serve(options: Options, listen: SocketAddr) -> ExitCode {
+async fn serve(options: Options, listen: SocketAddr, watches: bool) -> ExitCode {
     let host = match Host::open(&options) {
         Ok(host) => Arc::new(host),
         Err(fault @ OpenError::InUse { .. }) => return fail(EXIT_IN_USE, &fault.to_string()),
@@ -90,6 +92,17 @@ async fn serve(options: Options, listen: SocketAddr) -> ExitCode {
     let [Ok(terminate), Ok(interrupt), Ok(hangup)] = signals else {
         return fail(1, "no signals can be received");
     };
+    if watches {
+        match Watch::start(&host) {
+            Ok(watch) => {
+                let host = Arc::clone(&host);
+                drop(tokio::spawn(async move { watch.run(&host).await }));
+            }
+            Err(fault) => {
+                return fail(1, &format!("--watch: the plugins' folders cannot be watched: {fault}"));
+            }
+        }
+    }
     let bound = match host.bind(listen).await {
         Ok(bound) => bound,
         Err(fault) => return fail(1, &fault.to_string()),

@@ -11,6 +11,7 @@ mod formats;
 mod forms;
 mod fuzzed;
 mod hostile;
+mod import;
 mod json_schema;
 mod laws;
 mod live;

@@ -1,10 +1,11 @@
 //! The command line: what each command takes, and what it prints.
 //!
-//! Exit codes: 0 after a clean end, 1 when a command's work failed, 2 usage, 75 data directory in use, 78 bad
-//! configuration.
+//! Exit codes: 0 after a clean end, 1 when a command's work failed (an import: some rows were refused), 2 usage, 74 an
+//! import or export stopped before its end, 75 data directory in use, 78 bad configuration.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
 
 mod ask;
+mod import;
 mod peers;
 mod plugin;
 mod plugins;
@@ -14,6 +15,8 @@ mod template;
 mod verify;
 mod watch;
 
+pub use import::ROW_CODES;
+
 use crate::peers::PeerAddress;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -22,6 +25,8 @@ use std::process::ExitCode;
 
 /// Another process holds the data directory (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_IN_USE: u8 = 75;
+/// What was begun did not come to its end (`EX_IOERR` of sysexits.h).
+const EXIT_IO: u8 = 74;
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 /// The command line asks for something that is not allowed.
@@ -51,6 +56,9 @@ enum Command {
     /// Check the events on disk: every row, and each against all that speak of it. While a server uses them, let that
     /// server do it (--server).
     Verify(VerifyArguments),
+    /// Write the events of a file through a running server: NDJSON, CSV with a mapping of its columns, or a plugin's
+    /// format. Importing a file again writes nothing.
+    Import(Box<import::ImportArguments>),
     /// Make, look at and check plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -175,6 +183,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Peers { server } => peers::run(&server),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::VerifyRoot { shared, events } => verify::run_child(&events, shared),
         Command::RepairRoot { events, root, peer } => repair::run_child(&events, &root, &peer),

@@ -76,6 +76,7 @@ const OPERATIONS: &[Operation] = &[
         parameters: &[
             ("atomic", "boolean", "All or nothing (default), or refuse bad events one by one."),
             ("format", "string", "The format whose Schema reads the body."),
+            ("dry_run", "boolean", "Check everything and answer as if it were written, but write nothing."),
         ],
         bodies: &[JSON, "application/x-ndjson", "application/vnd.laterbase.events"],
         answers: &[

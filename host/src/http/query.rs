@@ -88,11 +88,13 @@ pub(super) struct AdmitQuery {
     pub(super) atomic: bool,
     /// The format whose Schema reads the body.
     pub(super) format: Option<String>,
+    /// Check and answer only.
+    pub(super) dry_run: bool,
 }
 
 /// The parameters of `POST /{root}/e`.
 pub(super) fn admit(query: Option<&str>) -> Result<AdmitQuery, Problem> {
-    let parameters = Parameters::parse(query, &["atomic", "format"])?;
+    let parameters = Parameters::parse(query, &["atomic", "format", "dry_run"])?;
     let format = parameters.text("format");
     let named = |name: &String| {
         !name.is_empty() && name.len() <= FORMAT_BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_graphic())
@@ -100,7 +102,8 @@ pub(super) fn admit(query: Option<&str>) -> Result<AdmitQuery, Problem> {
     if format.as_ref().is_some_and(|name| !named(name)) {
         return Err(bad("format", "it is the name of a format"));
     }
-    Ok(AdmitQuery { atomic: parameters.flag("atomic", true)?, format })
+    let dry_run = parameters.flag("dry_run", false)?;
+    Ok(AdmitQuery { atomic: parameters.flag("atomic", true)?, format, dry_run })
 }
 
 /// The parameters of `GET /{root}/e`.

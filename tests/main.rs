@@ -11,6 +11,8 @@ mod formats;
 mod fuzzed;
 mod hostile;
 mod laws;
+mod observing;
+mod packaging;
 mod plugins;
 mod queries;
 mod readme;

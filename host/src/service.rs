@@ -5,9 +5,14 @@
 
 mod changes;
 mod checking;
+mod entrance;
+mod measure;
 mod query;
+mod standing;
 
+use self::entrance::Entrance;
 use crate::admit;
+use crate::config::Config;
 use crate::core::knowledge::vv_of;
 use crate::core::limits::SYNC_WAIT_MS_MAX;
 use crate::feed;
@@ -16,6 +21,7 @@ use crate::http::names::{PluginName, RootName, ViewName};
 use crate::http::service::{Aspect, FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::http::sse::Stream;
 use crate::http::{BindError, Drained, Server, Settings};
+use crate::metering;
 use crate::peers::{Dialler, Tcp};
 use crate::plugin::Turn;
 use crate::plugin::catalog::RootCatalog;
@@ -25,19 +31,21 @@ use crate::root::Root;
 use crate::sync::{Ask, Replica, SyncError};
 use crate::verify::Jobs;
 use bytes::Bytes;
+use metrics::{counter, histogram};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// A host that has its address and does not answer yet.
 #[derive(Debug)]
 pub struct Bound {
-    server: Server,
+    server: Early,
     host: Arc<Host>,
 }
 
@@ -49,24 +57,27 @@ impl Bound {
 
     /// Answers, and dials the peers, until `shutdown` ends, then lets requests in flight finish.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
-        let (stop, stopped) = watch::channel(false);
-        dial(&self.host, &stopped);
-        let reports = Arc::new(Semaphore::new(self.host.limits().reports_max));
-        let front = Front { host: self.host, reports, stopped, checks: Arc::default() };
-        let told = async {
-            shutdown.await;
-            // Peers that wait for news are answered, so that the drain need not wait for them.
-            stop.send_replace(true);
-        };
-        self.server.serve(front, told).await
+        self.server.serve(std::future::ready(self.host), shutdown).await
     }
 }
 
 impl Host {
     /// Takes the address to listen on.
     pub async fn bind(self: &Arc<Self>, listen: SocketAddr) -> Result<Bound, BindError> {
+        let server = Early::bind(listen, self.config()).await?;
+        Ok(Bound { server, host: Arc::clone(self) })
+    }
+}
+
+/// A server that has its address before its host is open: opening may take long, for plugins are tried.
+#[derive(Debug)]
+pub struct Early(Server);
+
+impl Early {
+    /// Takes the address to listen on, for a host with this configuration.
+    pub async fn bind(listen: SocketAddr, config: &Config) -> Result<Self, BindError> {
         crate::metering::start();
-        let limits = self.limits();
+        let limits = config.limits();
         let settings = Settings {
             body_bytes_max: limits.request_body_bytes_max,
             inflated_bytes_max: limits.request_inflated_bytes_max,
@@ -77,15 +88,49 @@ impl Host {
             drain_timeout: Duration::from_millis(limits.drain_ms_max),
             page_events_max: limits.page_events_max,
             page_bytes_max: limits.page_bytes_max,
-            origins: self.config().http.origins.clone(),
+            origins: config.http.origins.clone(),
             ..Settings::default()
         };
-        Ok(Bound { server: Server::bind(listen, settings).await?, host: Arc::clone(self) })
+        Server::bind(listen, settings).await.map(Self)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// Answers until `shutdown` ends, then lets requests in flight finish: that it is starting until `host` is there,
+    /// from then on as that host, whose peers it dials.
+    pub async fn serve(
+        self,
+        host: impl Future<Output = Arc<Host>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
+        let (stop, stopped) = watch::channel(false);
+        let entrance = Entrance::default();
+        let opened = async {
+            let host = host.await;
+            measure::once(&host);
+            dial(&host, &stopped);
+            let reports = Arc::new(Semaphore::new(host.limits().reports_max));
+            let (checks, told) = (Arc::default(), Arc::default());
+            entrance.open(Front { host, reports, stopped: stopped.clone(), checks, told });
+            metering::upkeep().await
+        };
+        let told = async {
+            shutdown.await;
+            // Peers that wait for news are answered, so that the drain need not wait for them.
+            stop.send_replace(true);
+        };
+        tokio::select! {
+            drained = self.0.serve(entrance.clone(), told) => drained,
+            never = opened => match never {},
+        }
     }
 }
 
 /// A host as the routes see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Front {
     host: Arc<Host>,
     /// A permit for each Report that may run: one that never returns keeps its thread, and its permit, for good.
@@ -94,6 +139,8 @@ struct Front {
     stopped: watch::Receiver<bool>,
     /// The checks of Roots' rows.
     checks: Arc<Jobs>,
+    /// What the log was told to be wrong.
+    told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Dials all peers on a thread of their own: their work on the tables blocks.
@@ -157,7 +204,15 @@ fn wait(ask: &Ask) -> Duration {
 impl Service for Front {
     async fn admit(&self, root: RootName, request: admit::Request) -> Result<admit::Answer, Problem> {
         let (root, catalog) = self.host.root(root.as_str())?;
-        root.admit(&catalog, request).await
+        let begun = Instant::now();
+        let answer = root.admit(&catalog, request).await?;
+        histogram!("laterbase_admission_seconds").record(begun.elapsed().as_secs_f64());
+        let outcomes =
+            [("written", answer.written), ("duplicate", answer.duplicate), ("rejected", answer.rejected)];
+        for (outcome, events) in outcomes {
+            counter!("laterbase_admission_events_total", "outcome" => outcome).increment(events as u64);
+        }
+        Ok(answer)
     }
 
     async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {
@@ -233,7 +288,8 @@ impl Service for Front {
         }
         let json = json!({"plugin": name, "state": "building"}).to_string().into();
         // Its outcome is kept and shown by the list of plugins.
-        drop(tokio::task::spawn_blocking(move || reload(&host, &turn, &name)));
+        let span = tracing::Span::current();
+        drop(tokio::task::spawn_blocking(move || span.in_scope(|| reload(&host, &turn, &name))));
         Ok(ReloadAnswer { done: false, json })
     }
 
@@ -286,13 +342,19 @@ impl Service for Front {
     }
 
     async fn ready(&self) -> Result<Bytes, Problem> {
-        Ok(json!({"status": "ready"}).to_string().into())
+        let front = self.clone();
+        blocking(move || front.ready_now().map(Bytes::from)).await
     }
 
     async fn metrics(&self) -> Result<Bytes, Problem> {
-        self.host.standing().measure(self.host.now());
-        measure(&self.host);
-        Ok(crate::metering::text().into())
+        let front = self.clone();
+        blocking(move || {
+            // Whether all is well is a figure, not an answer, here.
+            drop(front.ready_now());
+            measure::measure(&front.host);
+            Ok(metering::text().into())
+        })
+        .await
     }
 }
 
@@ -306,30 +368,26 @@ impl Front {
     }
 }
 
-/// What the Roots that are open hold, as metrics.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-fn measure(host: &Host) {
-    for (root, _) in host.roots() {
-        let Some(head) = root.head() else { continue };
-        let labels = [("root", root.name().to_owned())];
-        metrics::gauge!("laterbase_root_events", &labels).set(head.events as f64);
-        metrics::gauge!("laterbase_root_arrivals", &labels).set(head.arrivals as f64);
-        metrics::gauge!("laterbase_root_origins", &labels).set(head.knowledge.origins() as f64);
-    }
-}
-
 /// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let worked = tokio::task::spawn_blocking(work).await;
+    let span = tracing::Span::current();
+    let worked = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
     worked.unwrap_or_else(|fault| {
         Err(Problem::new(Code::Storage, format!("the work for this answer failed: {fault}")))
     })
 }
 
 fn reload(host: &Host, turn: &Turn, name: &str) -> Result<ReloadAnswer, Problem> {
-    let (state, generation) = match host.reload(turn, name).map_err(|fault| fault.problem())? {
+    let reloaded = host.reload(turn, name);
+    let outcome = match &reloaded {
+        Ok(Reloaded::Swapped { .. }) => "swapped",
+        Ok(Reloaded::Unchanged { .. }) => "unchanged",
+        Err(_) => "failed",
+    };
+    counter!("laterbase_plugin_reloads_total", "outcome" => outcome).increment(1);
+    let (state, generation) = match reloaded.map_err(|fault| fault.problem())? {
         Reloaded::Swapped { generation } => ("reloaded", generation),
         Reloaded::Unchanged { generation } => ("unchanged", generation),
     };

@@ -123,6 +123,17 @@ pub fn redact(text: &str) -> String {
     for name in ["now", "cursor", "file", "library"] {
         text = replace_member(&text, name);
     }
+    without_request_id(text)
+}
+
+/// Every problem names its request; a transcript does without.
+fn without_request_id(mut text: String) -> String {
+    const MARK: &str = ",\"request_id\":\"";
+    while let Some(start) = text.find(MARK) {
+        let value = start + MARK.len();
+        let Some(length) = text.get(value..).and_then(|rest| rest.find('"')) else { break };
+        text.replace_range(start..=value + length, "");
+    }
     text
 }
 

@@ -37,8 +37,9 @@ pub(super) fn layer(origins: &[String]) -> Result<Option<CorsLayer>, OriginError
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
+            super::request_id::REQUEST_ID,
         ])
-        .expose_headers([ETAG, RETRY_AFTER, super::reply::PREFERENCE_APPLIED])
+        .expose_headers([ETAG, RETRY_AFTER, super::reply::PREFERENCE_APPLIED, super::request_id::REQUEST_ID])
         .max_age(Duration::from_hours(1));
     Ok(Some(layer))
 }

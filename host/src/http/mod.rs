@@ -19,6 +19,7 @@ mod listener;
 mod openapi;
 mod query;
 mod reply;
+mod request_id;
 mod route;
 
 #[cfg(test)]

@@ -49,14 +49,6 @@ pub(super) fn options(allow: &'static str) -> Reply {
     reply
 }
 
-/// 405, with what the route does have.
-pub(super) fn not_allowed(allow: &'static str) -> Reply {
-    let detail = format!("this route has {allow}");
-    let mut reply = problem(&Problem::new(Code::MethodNotAllowed, detail));
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    reply
-}
-
 /// The answer to a POST of events: 201 if anything was written, else 200.
 pub(super) fn admitted(answer: &admit::Answer, minimal: bool) -> Reply {
     let status = if answer.written > 0 { StatusCode::CREATED } else { StatusCode::OK };

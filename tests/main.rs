@@ -12,6 +12,7 @@ mod fuzzed;
 mod hostile;
 mod laws;
 mod observing;
+mod openapi;
 mod packaging;
 mod plugins;
 mod queries;

@@ -18,7 +18,7 @@ use crate::core::limits::SYNC_WAIT_MS_MAX;
 use crate::feed;
 use crate::host::Host;
 use crate::http::names::{PluginName, RootName, ViewName};
-use crate::http::service::{Aspect, FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::service::{Aspect, FeedQuery, Offer, Offered, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::http::sse::Stream;
 use crate::http::{BindError, Drained, Server, Settings};
 use crate::metering;
@@ -31,6 +31,7 @@ use crate::root::Root;
 use crate::sync::{Ask, Replica, SyncError};
 use crate::verify::Jobs;
 use bytes::Bytes;
+use laterbase_plugin::declare::AlgebraKind;
 use metrics::{counter, histogram};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -266,6 +267,10 @@ impl Service for Front {
         Ok(json!({"roots": summaries.collect::<Vec<_>>()}).to_string().into())
     }
 
+    async fn offers(&self) -> Result<Vec<Offer>, Problem> {
+        Ok(self.host.roots().iter().map(|(root, catalog)| offer(root.name(), catalog)).collect())
+    }
+
     async fn plugins(&self) -> Result<Bytes, Problem> {
         let mut status = self.host.registry().status();
         for (keyspace, warning) in self.host.roots().iter().flat_map(|(root, _)| root.warnings()) {
@@ -393,6 +398,26 @@ fn reload(host: &Host, turn: &Turn, name: &str) -> Result<ReloadAnswer, Problem>
     };
     let json = json!({"plugin": name, "state": state, "generation": generation}).to_string().into();
     Ok(ReloadAnswer { done: true, json })
+}
+
+/// What plugins offer to a Root.
+fn offer(root: &str, catalog: &RootCatalog) -> Offer {
+    let views = catalog.views().map(|view| Offered {
+        name: view.declaration().name.clone(),
+        is_ordered: view.declaration().algebra == AlgebraKind::Ordered,
+        is_report: false,
+    });
+    let reports = catalog.reports().map(|report| Offered {
+        name: report.declaration().name.clone(),
+        is_ordered: false,
+        is_report: true,
+    });
+    Offer {
+        root: root.to_owned(),
+        types: catalog.types().map(|known| known.name.clone()).collect(),
+        formats: catalog.formats().map(str::to_owned).collect(),
+        views: views.chain(reports).collect(),
+    }
 }
 
 fn info(root: &Root, catalog: &RootCatalog) -> Result<Value, Problem> {

@@ -102,12 +102,18 @@ fn draining_is_told() {
     let (mut writing, mut asking, mut measuring) = (client(), client(), client());
     let event = add("1");
     let head = format!(
-        "POST /tally/e HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST /tally/e HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
         event.len()
     );
     writing.raw(head.as_bytes()).expect("sent");
+    assert_eq!(writing.answer(true).expect("it wants the body").status, 100);
     asking.raw(b"GET /_/readyz HTTP/1.1\r\nhost: x\r\n\r").expect("sent");
     measuring.raw(b"GET /_/metrics HTTP/1.1\r\nhost: x\r\n\r").expect("sent");
+    // With the one that asks.
+    until("all are accepted", || {
+        (figure(&figures(&server), "laterbase_http_connections") >= 4.0).then_some(())
+    });
     server.signal("TERM").expect("sent");
     until("it drains", || server.log().expect("a log").contains("draining").then_some(()));
     for late in [&mut asking, &mut measuring] {

@@ -7,13 +7,13 @@ use super::request_id::{REQUEST_ID, RequestId};
 use super::route::Route;
 use super::service::{Aspect, Service};
 use super::settings::Settings;
-use super::{openapi, query};
+use super::{docs, openapi, query};
 use crate::admit::{self, Content};
 use crate::core::limits::SYNC_FRAME_BYTES_MAX;
 use crate::problem::{Code, Problem};
 use axum::body::Body;
 use axum::http::header::{ALLOW, HeaderName};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use serde_json::json;
 use std::future::poll_fn;
@@ -83,7 +83,7 @@ pub(super) async fn answer<S: Service>(edge: Arc<Edge<S>>, request: Request<Body
     };
     let mut reply = answered.instrument(span).await;
     if let (StatusCode::METHOD_NOT_ALLOWED, Some(allow)) = (reply.status(), allow) {
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        reply.headers_mut().insert(ALLOW, reply::allowed(&allow));
     }
     reply.headers_mut().insert(REQUEST_ID, id.header());
     reply
@@ -126,7 +126,7 @@ async fn respond<S: Service>(
     check_length(edge.settings.uri_bytes_max, &route, &parts)?;
     let methods = route.methods();
     if parts.method == Method::OPTIONS {
-        return Ok(reply::options(methods.allow()));
+        return Ok(reply::options(&methods.allow()));
     }
     if !methods.has(&parts.method) {
         let allow = methods.allow();
@@ -184,7 +184,8 @@ async fn respond<S: Service>(
         | Route::Roots
         | Route::Plugins
         | Route::Peers
-        | Route::OpenApi) => {
+        | Route::OpenApi
+        | Route::Docs(_)) => {
             query::none(asked)?;
             plain(edge, route).await
         }
@@ -213,7 +214,8 @@ async fn plain<S: Service>(edge: &Edge<S>, route: Route) -> Result<Reply, Proble
             let text = edge.service.metrics().await?;
             Ok(reply::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
         }
-        Route::OpenApi => Ok(ok(openapi::document())),
+        Route::OpenApi => Ok(ok(openapi::document(&edge.service.offers().await?))),
+        Route::Docs(asset) => Ok(docs::file(asset)),
         Route::Live => Ok(ok(Bytes::from_static(br#"{"live":true}"#))),
         Route::Events(_)
         | Route::Changes(_)

@@ -13,6 +13,7 @@ pub mod sse;
 
 mod body;
 mod cors;
+mod docs;
 mod guard;
 mod handler;
 mod listener;
@@ -21,6 +22,7 @@ mod query;
 mod reply;
 mod request_id;
 mod route;
+mod table;
 
 #[cfg(test)]
 mod tests;

@@ -42,11 +42,16 @@ pub(super) fn stream(stream: Stream) -> Reply {
 }
 
 /// The answer to OPTIONS that is no preflight.
-pub(super) fn options(allow: &'static str) -> Reply {
+pub(super) fn options(allow: &str) -> Reply {
     let mut reply = Reply::new(Body::empty());
     *reply.status_mut() = StatusCode::NO_CONTENT;
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply.headers_mut().insert(ALLOW, allowed(allow));
     reply
+}
+
+/// The value of an `Allow` header.
+pub(super) fn allowed(allow: &str) -> HeaderValue {
+    HeaderValue::from_str(allow).expect("names of methods are ASCII")
 }
 
 /// The answer to a POST of events: 201 if anything was written, else 200.

@@ -4,7 +4,7 @@ use super::Front;
 use super::standing::{Reason, Standing, Why};
 use crate::admit;
 use crate::http::names::{PluginName, RootName, ViewName};
-use crate::http::service::{FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::service::{FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::http::sse::Stream;
 use crate::problem::{Code, Problem};
 use bytes::Bytes;
@@ -52,6 +52,10 @@ impl Service for Entrance {
 
     async fn roots(&self) -> Result<Bytes, Problem> {
         self.front()?.roots().await
+    }
+
+    async fn offers(&self) -> Result<Vec<Offer>, Problem> {
+        self.front()?.offers().await
     }
 
     async fn plugins(&self) -> Result<Bytes, Problem> {

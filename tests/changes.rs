@@ -2,7 +2,7 @@
 
 use laterbase_tests::{Client, Server, request};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// One frame of a stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,31 +12,43 @@ pub(crate) struct Frame {
     pub(crate) data: Value,
 }
 
-/// A stream of the changes of a View.
-pub(crate) struct Stream(Client);
+impl Frame {
+    /// The frame in this text; none if it is a mere sign of life.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.map(|value| value.strip_prefix(' ').unwrap_or(value).to_owned())
+        };
+        let event = field("event")?;
+        let data = serde_json::from_str(&field("data").expect("data")).expect("JSON");
+        Some(Self { event, id: field("id"), data })
+    }
+}
+
+/// A stream of frames: the connection, and what came of it and was not looked at.
+pub(crate) struct Stream(Client, VecDeque<Frame>);
 
 impl Stream {
     pub(crate) fn begin(server: &Server, target: &str, last: Option<&str>) -> Self {
-        let mut client = server.client().expect("a connection");
         let headers: Vec<(&str, &str)> = last.map(|id| ("last-event-id", id)).into_iter().collect();
-        let head = client.stream(target, &headers).expect("an answer");
+        Self::with(server, target, &headers)
+    }
+
+    /// The same with any headers.
+    pub(crate) fn with(server: &Server, target: &str, headers: &[(&str, &str)]) -> Self {
+        let mut client = server.client().expect("a connection");
+        let head = client.stream(target, headers).expect("an answer");
         assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
-        Self(client)
+        Self(client, VecDeque::new())
     }
 
     /// The next frame that is not a mere sign of life; none at the end.
     pub(crate) fn next(&mut self) -> Option<Frame> {
-        loop {
-            let text = self.0.frame().expect("a frame")?;
-            let field = |name: &str| {
-                let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-                line.map(str::to_owned)
-            };
-            if let Some(event) = field("event") {
-                let data = serde_json::from_str(&field("data").expect("data")).expect("JSON");
-                return Some(Frame { event, id: field("id"), data });
-            }
+        while self.1.is_empty() {
+            let chunk = self.0.frame().expect("a frame")?;
+            self.1.extend(chunk.split_terminator("\n\n").filter_map(Frame::read));
         }
+        self.1.pop_front()
     }
 
     /// The data of the next change.

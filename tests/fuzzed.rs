@@ -4,6 +4,8 @@
 //! `LATERBASE_FUZZ_SEEDS=write` writes the generated ones anew, after a change of a format.
 
 use checks::{at_once, replica};
+use laterbase::core::event::ValidTime;
+use laterbase::core::frames::{self, EventFrame, Frame, FrameTime};
 use laterbase::core::knowledge::vv_of;
 use laterbase::feed;
 use laterbase::sync::{Ask, Exchange, ExchangeError, Link, Outcome, PROTOCOL, Replica, round};
@@ -28,6 +30,7 @@ const TARGETS: &[(&str, Check)] = &[
     ("cursor", checks::cursor),
     ("negentropy", checks::negentropy),
     ("dictionary", checks::dictionary),
+    ("events", checks::events),
 ];
 
 fn seeds() -> PathBuf {
@@ -187,10 +190,28 @@ fn generated_for_feeds() -> BTreeMap<String, Vec<u8>> {
     let (plain, _checksum) = plain.split_last_chunk::<8>().expect("longer than a checksum");
     let mut scoped = [&[0], plain].concat();
     scoped[2] |= 1;
+    let query = feed::Query { limit: 3, format: feed::Format::Frames, ..feed::Query::default() };
+    let page = checks::walk(&query).expect("a page").into_body();
+    let time = EventFrame {
+        when: FrameTime::At(ValidTime(1 << 40)),
+        id: Some("docket 8817 line 3"),
+        type_number: 1,
+        version: None,
+        data: b"{\"n\":1}",
+        dot: None,
+        clash: true,
+    };
+    let mut written = vec![1];
+    written.extend(frames::HEAD);
+    frames::write(&mut written, &Frame::Event(time));
+    let content = |body: &[u8]| [&[0], &body[14..]].concat();
     BTreeMap::from([
         ("vv/own".to_owned(), vv.into_bytes()),
         ("vv/intervals".to_owned(), format!("{origin}:1,3-4,9;{origin}:12").into_bytes()),
         ("vv/scope".to_owned(), format!("@0000abcd;{origin}:1-9007199254740991~00000000").into_bytes()),
+        ("events/feed".to_owned(), [b"\x01", page.as_slice()].concat()),
+        ("events/content".to_owned(), content(&written)),
+        ("events/written".to_owned(), written),
         ("cursor/scoped".to_owned(), scoped),
         ("cursor/plain".to_owned(), [&[0], plain].concat()),
         ("cursor/text".to_owned(), [b"\x01", cursor.as_bytes()].concat()),

@@ -110,7 +110,7 @@ fn the_trial_dies_for_the_host() {
         stage: scratch.path().join("stage"),
         probe: Some(Probe { program: built(), deadline: Duration::from_secs(4) }),
         events: Arc::new(NoEvents),
-        configurations: BTreeMap::new(),
+        configurations: Arc::new(BTreeMap::new()),
         program: [7; 32],
         generations_warn: 9,
         generations_max: 9,

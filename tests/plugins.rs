@@ -5,7 +5,10 @@
 //! crates below `fixtures/plugins`, built once a run in a target folder of their own.
 
 use laterbase::core::event::{EventKey, ValidTime, Value};
+use laterbase::plugin::load_error::Cause;
+use laterbase::plugin::module::Configuration;
 use laterbase::plugin::probe::Probe;
+use laterbase::plugin::registry::Configurations;
 use laterbase::plugin::{
     CallError, Catalog, Instance, LoadError, NoEvents, Options, Registry, Reloaded, Services, Status,
     delta_ref, event_ref,
@@ -17,8 +20,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const NOW: ValidTime = ValidTime(1 << 62);
@@ -40,7 +43,7 @@ impl Bench {
             stage: scratch.path().join("stage"),
             probe: Some(Probe::new(built())),
             events: Arc::new(NoEvents),
-            configurations: BTreeMap::new(),
+            configurations: Arc::new(BTreeMap::new()),
             program: [7; 32],
             generations_warn: 1000,
             generations_max: 1000,
@@ -56,7 +59,7 @@ impl Bench {
             options.probe = None;
             let config = json!({ "fail": hook }).as_object().expect("an object").clone();
             let configuration = BTreeMap::from([("hostile".to_owned(), config)]);
-            options.configurations.insert("hostile".to_owned(), configuration);
+            options.configurations = Arc::new(BTreeMap::from([("hostile".to_owned(), configuration)]));
         })
     }
 
@@ -552,12 +555,41 @@ fn the_budget_of_generations() {
     assert_eq!(total(&bench.registry.catalog()), TOTAL);
 }
 
+/// A configuration that a test changes, as an operator edits the file.
+#[derive(Debug)]
+struct Edited(Mutex<Result<BTreeMap<String, Configuration>, String>>);
+
+impl Configurations for Edited {
+    fn read(&self, plugin: &str) -> Result<Configuration, Cause> {
+        let all = self.0.lock().expect("no test panics while it edits").clone()?;
+        Ok(all.get(plugin).cloned().unwrap_or_default())
+    }
+}
+
+/// Goal: another configuration is another generation of the same code; one that cannot be read leaves the old one.
+#[test]
+fn a_new_configuration_is_a_new_generation() {
+    let edited = Arc::new(Edited(Mutex::new(Ok(BTreeMap::new()))));
+    let bench = Bench::with(|options| options.configurations = Arc::clone(&edited) as _);
+    bench.load("libtally.so", &tally()).expect("it loads");
+    let roots = BTreeMap::from([("second".to_owned(), serde_json::Map::new())]);
+    *edited.0.lock().expect("free") = Ok(BTreeMap::from([("tally".to_owned(), roots)]));
+    assert_eq!(bench.reload("tally").expect("it reloads"), Reloaded::Swapped { generation: 2 });
+    assert_eq!(bench.reload("tally").expect("the same"), Reloaded::Unchanged { generation: 2 });
+    assert_eq!(bench.registry.generations_loaded(), 1, "no library was opened again");
+    *edited.0.lock().expect("free") = Err("line 7".to_owned());
+    assert_eq!(code(bench.reload("tally")), Code::BadConfig);
+    assert!(bench.status("tally").error.is_some_and(|failure| failure.detail.contains("line 7")));
+    assert_eq!(bench.registry.catalog().roots().count(), 2);
+    assert_eq!(total(&bench.registry.catalog()), TOTAL);
+}
+
 /// Goal: a configured root is added to those that the plugin declares.
 #[test]
 fn roots_from_the_configuration() {
     let bench = Bench::with(|options| {
         let roots = BTreeMap::from([("second".to_owned(), serde_json::Map::new())]);
-        options.configurations.insert("tally".to_owned(), roots);
+        options.configurations = Arc::new(BTreeMap::from([("tally".to_owned(), roots)]));
     });
     bench.load("libtally.so", &tally()).expect("it loads");
     let catalog = bench.registry.catalog();

@@ -10,7 +10,7 @@ fn readme() -> String {
 }
 
 /// The indented blocks, without their indent.
-fn commands(text: &str) -> Vec<String> {
+pub(crate) fn commands(text: &str) -> Vec<String> {
     let mut blocks: Vec<String> = vec![String::new()];
     for line in text.lines() {
         let block = blocks.last_mut().expect("never empty");
@@ -25,12 +25,12 @@ fn commands(text: &str) -> Vec<String> {
 }
 
 /// The printed answers, in order.
-fn answers(text: &str) -> Vec<String> {
+pub(crate) fn answers(text: &str) -> Vec<String> {
     text.split("```json\n").skip(1).filter_map(|rest| rest.split("\n```").next()).map(str::to_owned).collect()
 }
 
 /// Performs a curl line: method, headers, body and target as the shell would hand them over.
-fn perform(client: &mut Client, curl: &str) -> String {
+pub(crate) fn perform(client: &mut Client, curl: &str) -> String {
     let mut words: Vec<String> = vec![String::new()];
     let mut quoted = false;
     for char in curl.trim().chars() {

@@ -17,7 +17,10 @@
 //!
 //! [plugin.tally.roots.shed-7]    # by the plugin's declared name: one more root, or one of its own,
 //! strict = true                  # and what `configure` gets for it
+//! form = { file = "form.json" }  # a file's text, by its name relative to this file
 //! ```
+
+mod files;
 
 use crate::core::limits::Limits;
 use serde::Deserialize;
@@ -46,6 +49,9 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Per plugin, by its declared name.
     pub plugin: BTreeMap<String, PluginConfig>,
+    /// Where all of this was read; none: nowhere.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
 }
 
 /// What concerns HTTP.
@@ -94,6 +100,23 @@ pub struct PluginConfig {
     pub roots: BTreeMap<String, Map<String, Value>>,
 }
 
+impl PluginConfig {
+    /// Where the files lie that are named here, relative to the configuration file at `path`.
+    fn files(&self, path: &Path) -> Vec<PathBuf> {
+        self.roots.values().flat_map(|config| files::named(config, folder_of(path))).collect()
+    }
+
+    /// Puts the files' texts in.
+    fn resolve(&mut self, path: &Path) -> Result<(), ConfigError> {
+        self.roots.values_mut().try_for_each(|config| files::resolve(config, folder_of(path)))
+    }
+}
+
+/// What names of files in the file at `path` are relative to.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
+}
+
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -118,10 +141,38 @@ pub enum ConfigError {
 impl Config {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::read_alone(path)?;
+        config.plugin.values_mut().try_for_each(|plugin| plugin.resolve(path))?;
+        Ok(config)
+    }
+
+    /// Reads what the file at `path` says of the plugin `name`, with the files that are named there.
+    pub fn read_plugin(path: &Path, name: &str) -> Result<PluginConfig, ConfigError> {
+        let mut plugin = Self::read_alone(path)?.plugin.remove(name).unwrap_or_default();
+        plugin.resolve(path)?;
+        Ok(plugin)
+    }
+
+    /// What the plugin `name` depends on beside its library: the file at `path`, and the files that it names for the
+    /// plugin, also those that cannot be read now.
+    pub fn files_of(path: &Path, name: &str) -> Vec<PathBuf> {
+        let mut files = vec![path.to_owned()];
+        if let Ok(mut config) = Self::read_alone(path)
+            && let Some(plugin) = config.plugin.remove(name)
+        {
+            files.extend(plugin.files(path));
+        }
+        files
+    }
+
+    fn read_alone(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|source| ConfigError::Form { path: path.to_owned(), source: Box::new(source) })
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Form { path: path.to_owned(), source: Box::new(source) })?;
+        let roots = config.plugin.values_mut().flat_map(|plugin| plugin.roots.values_mut());
+        roots.flat_map(serde_json::Map::values_mut).for_each(files::dates_as_texts);
+        Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
     /// The defaults with this file's limits over them.
@@ -137,5 +188,45 @@ impl Config {
             view_behind_arrivals: set.view_behind_arrivals.unwrap_or(default.view_behind_arrivals),
             ..default
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        [[plugin.mill.roots.north.types]]
+        schema = { file = "one.json" }
+        other = { file = "two.json", why = "this table names no file" }
+        [plugin.mill.roots.south]
+        form = { file = "sub/three.json" }
+        since = [2026-05-01, { at = 10:00:00 }]
+    "#;
+
+    // Goal: files are read relative to the configuration, and only where a table says nothing else.
+    #[test]
+    fn files_take_the_place_of_their_names() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let path = scratch.path().join("laterbase.toml");
+        std::fs::write(&path, FILE).expect("written");
+        let named = [path.clone(), scratch.path().join("one.json"), scratch.path().join("sub/three.json")];
+        assert_eq!(Config::files_of(&path, "mill"), named);
+        assert_eq!(Config::files_of(&path, "tally"), std::slice::from_ref(&path));
+        std::fs::write(&named[1], "1").expect("written");
+        let missing = Config::read(&path).expect_err("a file is missing").to_string();
+        assert!(missing.contains("three.json"), "{missing}");
+        assert_eq!(Config::read_plugin(&path, "tally").expect("not its files").roots.len(), 0);
+        std::fs::create_dir(scratch.path().join("sub")).expect("made");
+        std::fs::write(&named[2], "{}").expect("written");
+        let plugin = Config::read_plugin(&path, "mill").expect("all is there");
+        let north = serde_json::to_value(&plugin.roots["north"]).expect("JSON");
+        let first = &north["types"][0];
+        assert_eq!(first["schema"], serde_json::json!({"file": "one.json", "text": "1"}));
+        assert_eq!(first["other"].get("text"), None);
+        assert_eq!(plugin.roots["south"]["since"], serde_json::json!(["2026-05-01", {"at": "10:00:00"}]));
+        std::fs::remove_file(&named[2]).expect("removed");
+        std::fs::create_dir(&named[2]).expect("made");
+        assert!(Config::read(&path).expect_err("a folder").to_string().contains("not a regular file"));
     }
 }

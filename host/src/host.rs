@@ -3,6 +3,8 @@
 //! The binary is this type with a command line; a program of its own uses it with plugins linked in
 //! ([`Host::builder`]), and gets the same server.
 
+mod settings;
+
 use crate::admit::Desk;
 use crate::config::{Config, PeersConfig};
 use crate::core::event::ValidTime;
@@ -22,6 +24,7 @@ use crate::views::{Computes, ViewError};
 use crate::wall::{SystemWall, Wall};
 use arc_swap::ArcSwap;
 use laterbase_plugin::StaticPlugin;
+use settings::Settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +82,14 @@ pub enum OpenError {
     /// The address of a peer is none.
     #[error(transparent)]
     Peer(#[from] AddressError),
+    /// A plugin cannot use what the configuration says.
+    #[error("the configuration of plugin {plugin}: {detail}")]
+    PluginConfiguration {
+        /// The plugin's declared name.
+        plugin: String,
+        /// Why.
+        detail: String,
+    },
 }
 
 /// Builds a [`Host`] in a program of one's own.
@@ -213,9 +224,22 @@ impl Host {
             self.registry.load_folder(folder, named, self.desk.wall.now(), &mut |_| Ok(()))?;
         }
         self.adopt();
-        for status in self.registry.status() {
+        let loaded = self.registry.status();
+        for name in self.config.plugin.keys() {
+            if !loaded.iter().any(|status| status.name.as_ref() == Some(name)) {
+                tracing::warn!(plugin = name, "it is configured, but not loaded");
+            }
+        }
+        for status in loaded {
             match (&status.name, &status.error) {
                 (Some(name), None) => tracing::info!(plugin = name, version = status.version, "loaded"),
+                (Some(name), Some(fault))
+                    if self.config.plugin.contains_key(name)
+                        && (fault.is(Code::PluginConfigure) || fault.is(Code::BadConfig)) =>
+                {
+                    let (plugin, detail) = (name.clone(), fault.detail.clone());
+                    return Err(OpenError::PluginConfiguration { plugin, detail });
+                }
                 (_, Some(fault)) => {
                     tracing::error!(file = ?status.file, code = fault.code, "{}", fault.detail);
                 }
@@ -356,8 +380,14 @@ impl Host {
         Err(Problem::new(Code::UnknownRoot, detail).with("roots", declared))
     }
 
-    /// Replaces a plugin by what its file holds now, in a turn that the registry gave. Blocks until the new generation
-    /// serves all its views.
+    /// The files that the plugin `name` is configured with, the configuration file first: a change of one of them is
+    /// a reason to reload it. None without a configuration file.
+    pub fn configuration_files(&self, name: &str) -> Vec<PathBuf> {
+        self.config.path.as_deref().map(|path| Config::files_of(path, name)).unwrap_or_default()
+    }
+
+    /// Replaces a plugin by what its file and its configuration hold now, in a turn that the registry gave. Blocks
+    /// until the new generation serves all its views.
     pub fn reload(&self, turn: &Turn, name: &str) -> Result<Reloaded, LoadError> {
         let prepare = &mut |catalog: &Arc<Catalog>| self.prepare(catalog);
         let reloaded = self.registry.reload_in(turn, name, self.desk.wall.now(), prepare);
@@ -464,12 +494,11 @@ fn registry_options(
     linked: bool,
     events: Arc<dyn Events>,
 ) -> registry::Options {
-    let configurations = options.config.plugin.iter();
     registry::Options {
         stage: options.data.join("stage"),
         probe: options.probe.clone().map(Probe::new),
         events,
-        configurations: configurations.map(|(name, plugin)| (name.clone(), plugin.roots.clone())).collect(),
+        configurations: Arc::new(Settings(options.config.clone())),
         program: if linked { program_hash() } else { [0; 32] },
         generations_warn: limits.generations_warn,
         generations_max: limits.generations_max,

@@ -100,7 +100,8 @@ metrics! {
     "laterbase_oldest_reader_seconds" Gauge "root,environment" "How long the oldest of them has been open; pages that it sees are not used again.";
     // Live readers.
     "laterbase_live_readers" Gauge "root,stream" "Readers of a live feed (`events`) or of a view's changes (`changes`).";
-    "laterbase_live_lag_events" Gauge "root,stream" "Arrivals that the slowest of them has not been told.";
+    "laterbase_live_fallbacks_total" Counter "root" "How often a live reader was too slow and caught up out of the store.";
+    "laterbase_live_lag_events" Gauge "root,stream" "Arrivals that the slowest of them has not been told; of one that catches up, since it began to.";
     "laterbase_live_lag_seconds" Gauge "root,stream" "How long ago the first of those arrived.";
     // Views.
     "laterbase_view_lag_arrivals" Gauge "root,keyspace" "Arrivals that the index of a keyspace lacks; absent while it is not open.";

@@ -4,6 +4,7 @@
 //! [`Problem`], which `http` writes as RFC 9457 problem+json. The list is documented in the README of this folder by
 //! a test, so a code without words for people cannot be added.
 
+use crate::core::frames::FramesError;
 use crate::core::tables::TableError;
 use serde_json::{Map, Value};
 
@@ -61,6 +62,12 @@ codes! {
     TooManyEvents "too_many_events" 413 "The request holds more events than the limit.";
     UriTooLong "uri_too_long" 414 "The URL is longer than the limit.";
     BodyTimeout "body_timeout" 408 "The body did not arrive in time.";
+    NotAcceptable "not_acceptable" 406 "The answer cannot be written as anything that `Accept` names; `offered` lists what there is.";
+    BadFrames "bad_frames" 400 "The body is not the binary frames that its Content-Type says.";
+    FramesVersion "frames_version" 415 "The binary frames are of another version of their layout.";
+    FramesTruncated "frames_truncated" 400 "The body ends in the middle of a binary frame.";
+    FramesDamaged "frames_damaged" 400 "A binary frame's checksum does not agree with its bytes.";
+    FrameTooLong "frame_too_long" 413 "A binary frame is longer than the limit of an event allows.";
     // Admission.
     UnknownType "unknown_type" 422 "No Schema of the root declares this event type.";
     UnknownVersion "unknown_version" 422 "The Schema of this event type does not know this version.";
@@ -125,6 +132,7 @@ codes! {
     PluginHeader "plugin_header" 422 "The library's entry is of another build of the plugin interface.";
     PluginLayout "plugin_layout" 422 "The library's types are laid out differently from the host's.";
     PluginSelfCheck "plugin_self_check" 422 "The plugin's own check of itself fails.";
+    BadConfig "bad_config" 422 "The configuration file, or a file that it names for a plugin, cannot be read.";
     PluginConfigure "plugin_configure" 422 "The plugin refuses its configuration.";
     PluginDeclaration "plugin_declaration" 422 "What the plugin declares contradicts itself.";
     NameTaken "name_taken" 409 "Another plugin owns a type, format, view or report name of the root.";
@@ -169,6 +177,23 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+}
+
+impl FramesError {
+    /// The error as a user meets it.
+    pub fn problem(&self) -> Problem {
+        let problem = |code| Problem::new(code, self.to_string());
+        match self {
+            Self::NoFrames => problem(Code::BadFrames),
+            Self::Malformed { at, .. } => problem(Code::BadFrames).with("byte", *at),
+            Self::Version { .. } => problem(Code::FramesVersion),
+            Self::Truncated { at } => problem(Code::FramesTruncated).with("byte", *at),
+            Self::Damaged { at } => problem(Code::FramesDamaged).with("byte", *at),
+            Self::TooLong { at, bytes_max, .. } => {
+                problem(Code::FrameTooLong).with("byte", *at).with("limit", *bytes_max)
+            }
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use crate::admit::{Admission, Answer, Desk, Door, Request};
 use crate::core::clock::Clock;
 use crate::core::event::{Arrival, Origin, ValidTime, Value};
 use crate::core::limits::{SAMPLE_BYTES_MAX, SAMPLE_EVENTS_MAX};
-use crate::core::tables::{Head, TablesMut};
-use crate::feed::{self, Page};
+use crate::core::tables::{Head, Tables, TablesMut};
+use crate::feed::{self, FeedError, LivePage, Page, Reader, Told};
 use crate::plugin::Sample;
 use crate::plugin::catalog::RootCatalog;
 use crate::problem::{Code, Problem};
@@ -168,10 +168,10 @@ impl Root {
         self.desk.admit(catalog, &self.clock, self, request).await
     }
 
-    /// One page of the feed as JSON. Blocks.
-    pub fn feed(&self, catalog: &RootCatalog, query: &feed::Query) -> Result<Vec<u8>, Problem> {
+    /// One page of the feed. Blocks.
+    pub fn feed(&self, catalog: &RootCatalog, query: &feed::Query) -> Result<Page, Problem> {
         let Some(opened) = self.opened()? else {
-            return page(&MemoryStore::new(Origin([0; 8])), &self.name, query, catalog).map(Page::into_json);
+            return page(&MemoryStore::new(Origin([0; 8])), &self.name, query, catalog);
         };
         let page = page(opened.store.as_ref(), &self.name, query, catalog)?;
         if let Some(pin) = &page.keep_pin {
@@ -181,7 +181,33 @@ impl Root {
             };
             opened.store.commit(&mut keep).map_err(|fault| fault.problem())?;
         }
-        Ok(page.into_json())
+        Ok(page)
+    }
+
+    /// A live reader that begins, whether the id that it had last is one of this Root's, and the last arrival. Blocks.
+    pub fn reader(
+        &self,
+        catalog: &RootCatalog,
+        query: &feed::Query,
+        id: Option<&str>,
+    ) -> Result<(Reader, bool, Told), Problem> {
+        self.tables_for_reading(&mut |tables| Reader::begin(tables, query, catalog, id))
+    }
+
+    /// The next frames of a live reader out of the store. Blocks.
+    pub fn live_page(&self, catalog: &RootCatalog, reader: &mut Reader) -> Result<LivePage, Problem> {
+        self.tables_for_reading(&mut |tables| reader.page(tables, catalog))
+    }
+
+    fn tables_for_reading<T>(
+        &self,
+        read: &mut dyn FnMut(&dyn Tables) -> Result<T, FeedError>,
+    ) -> Result<T, Problem> {
+        let empty = MemoryStore::new(Origin([0; 8]));
+        let opened = self.opened()?;
+        let store: &dyn Store = opened.as_ref().map_or(&empty, |opened| opened.store.as_ref());
+        let tables = store.read().map_err(|fault| fault.problem())?;
+        read(tables.as_ref()).map_err(|fault| fault.problem())
     }
 
     /// The answer to a peer's frame, except that a question for news is answered at once. A Root without files

@@ -6,6 +6,7 @@
 mod changes;
 mod checking;
 mod entrance;
+mod live;
 mod measure;
 mod query;
 mod standing;
@@ -18,7 +19,9 @@ use crate::core::limits::SYNC_WAIT_MS_MAX;
 use crate::feed;
 use crate::host::Host;
 use crate::http::names::{PluginName, RootName, ViewName};
-use crate::http::service::{Aspect, FeedQuery, Offer, Offered, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::service::{
+    Aspect, FeedAnswer, FeedQuery, Offer, Offered, PageFormat, ReloadAnswer, Service, ViewAnswer, ViewQuery,
+};
 use crate::http::sse::Stream;
 use crate::http::{BindError, Drained, Server, Settings};
 use crate::metering;
@@ -32,6 +35,7 @@ use crate::sync::{Ask, Replica, SyncError};
 use crate::verify::Jobs;
 use bytes::Bytes;
 use laterbase_plugin::declare::AlgebraKind;
+use live::Tails;
 use metrics::{counter, histogram};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -114,8 +118,14 @@ impl Early {
             measure::once(&host);
             dial(&host, &stopped);
             let reports = Arc::new(Semaphore::new(host.limits().reports_max));
-            let (checks, told) = (Arc::default(), Arc::default());
-            entrance.open(Front { host, reports, stopped: stopped.clone(), checks, told });
+            entrance.open(Front {
+                host,
+                reports,
+                stopped: stopped.clone(),
+                checks: Arc::default(),
+                tails: Arc::default(),
+                told: Arc::default(),
+            });
             metering::upkeep().await
         };
         let told = async {
@@ -140,6 +150,8 @@ struct Front {
     stopped: watch::Receiver<bool>,
     /// The checks of Roots' rows.
     checks: Arc<Jobs>,
+    /// What live readers of a Root's feed share.
+    tails: Arc<Tails>,
     /// What the log was told to be wrong.
     told: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -216,18 +228,20 @@ impl Service for Front {
         Ok(answer)
     }
 
-    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {
+    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<FeedAnswer, Problem> {
         let (root, catalog) = self.host.root(root.as_str())?;
-        let query = feed::Query {
-            vv: query.vv,
-            cursor: query.cursor,
-            limit: query.limit.unwrap_or(self.host.limits().page_events_default),
-            max_bytes: query.max_bytes.unwrap_or(self.host.limits().page_bytes_default),
-            from: query.from,
-            to: query.to,
-            types: query.type_.into_iter().collect(),
-        };
-        blocking(move || root.feed(&catalog, &query).map(Bytes::from)).await
+        let query = self.feed_query(query);
+        blocking(move || {
+            let page = root.feed(&catalog, &query)?;
+            let (cursor, left, vv) = (page.cursor.clone(), page.left, page.vv.clone());
+            Ok(FeedAnswer { body: page.into_body().into(), cursor, left, vv })
+        })
+        .await
+    }
+
+    async fn follow(&self, root: RootName, query: FeedQuery, id: Option<String>) -> Result<Stream, Problem> {
+        let query = self.feed_query(query);
+        self.live(root.as_str(), query, id).await
     }
 
     async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {
@@ -364,6 +378,24 @@ impl Service for Front {
 }
 
 impl Front {
+    fn feed_query(&self, query: FeedQuery) -> feed::Query {
+        feed::Query {
+            vv: query.vv,
+            cursor: query.cursor,
+            limit: query.limit.unwrap_or(self.host.limits().page_events_default),
+            max_bytes: query.max_bytes.unwrap_or(self.host.limits().page_bytes_default),
+            from: query.from,
+            to: query.to,
+            types: query.type_.into_iter().collect(),
+            format: match query.format {
+                PageFormat::Json => feed::Format::Json,
+                PageFormat::Ndjson => feed::Format::Ndjson,
+                PageFormat::Frames => feed::Format::Frames,
+                PageFormat::Csv => feed::Format::Csv,
+            },
+        }
+    }
+
     /// An error if no plugin of this name is there.
     fn known_plugin(&self, name: &str) -> Result<(), Problem> {
         if self.host.registry().status().iter().any(|status| status.name.as_deref() == Some(name)) {

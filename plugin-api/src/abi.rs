@@ -67,7 +67,7 @@ pub struct PluginError {
 /// What every call over the boundary returns.
 pub type PluginResult<T> = RResult<T, RBox<PluginError>>;
 
-/// A Schema's no to one event of a batch; events that are not named are admitted.
+/// A Schema's no to one event of a batch, one for each fault; events that are not named are admitted.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -397,6 +397,19 @@ pub trait InstanceAbi: Send + Sync {
     ) -> PluginResult<()> {
         let (_, _, _, _) = (call, keyspace, delta, out);
         RResult::RErr(failure(ErrorCode::UNSUPPORTED, "this plugin is older than this question"))
+    }
+    /// The Schema's verdicts on new events of older versions, their data as sent; only refusals are pushed. A plugin
+    /// that is older than this method refuses none.
+    fn admit_old(
+        &self,
+        call: &Call<'_>,
+        schema: u32,
+        events: RSlice<'_, EventRef<'_>>,
+        out: &mut RVec<Verdict>,
+    ) -> PluginResult<()> {
+        let (_, _, _) = (call, schema, events);
+        out.clear();
+        RResult::ROk(())
     }
 }
 /// The owned form in which an instance crosses the boundary.

@@ -25,6 +25,7 @@ type Outcome<T> = Result<T, Failure>;
 
 pub(crate) trait AnySchema: Send + Sync {
     fn admit(&self, event: &RawEvent<'_>) -> Result<(), Refusal>;
+    fn admit_old(&self, event: &RawEvent<'_>) -> Result<(), Refusal>;
     fn upcast(&self, event: &RawEvent<'_>, out: &mut RVec<u8>) -> Result<(), Refusal>;
     fn retracts(&self, event: &RawEvent<'_>) -> Vec<EventKey>;
     fn intake(&self, format: &str, kind: &str, body: &[u8]) -> Result<Vec<IntakeEvent>, Refusal>;
@@ -67,6 +68,10 @@ impl<S: Schema> AnySchema for SchemaAdapter<S> {
         self.schema.admit(event)
     }
 
+    fn admit_old(&self, event: &RawEvent<'_>) -> Result<(), Refusal> {
+        self.schema.admit_old(event)
+    }
+
     fn upcast(&self, event: &RawEvent<'_>, out: &mut RVec<u8>) -> Result<(), Refusal> {
         let declared = &self.declared(event.type_number)?.declaration;
         if event.version == 0 || event.version > declared.version {
@@ -95,7 +100,8 @@ impl<S: Schema> AnySchema for SchemaAdapter<S> {
     }
 
     fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>> {
-        (self.declared(type_number).ok()?.example)(chance)
+        let of_type = (self.declared(type_number).ok()?.example)(chance);
+        of_type.or_else(|| self.schema.example(type_number, chance))
     }
 }
 
@@ -252,17 +258,9 @@ impl InstanceAbi for Instance {
         events: RSlice<'_, EventRef<'_>>,
         out: &mut RVec<Verdict>,
     ) -> PluginResult<()> {
-        out.clear();
         guard::run(|| {
             let schema = at(&self.schemas, schema, "Schema")?;
-            for (event, stored) in (0_u32..).zip(events.as_slice()) {
-                let verdict = guard::catch(|| schema.admit(&RawEvent::of(stored)));
-                let blame = |message| RBox::new(PluginError { event, ..panicked(message) });
-                if let Err(Refusal { pointer, message }) = verdict.map_err(blame)? {
-                    out.push(Verdict { event, pointer: pointer.into(), message: message.into() });
-                }
-            }
-            Ok(())
+            verdicts(events.as_slice(), out, |event| schema.admit(event))
         })
     }
 
@@ -462,6 +460,41 @@ impl InstanceAbi for Instance {
             Ok(())
         })
     }
+
+    fn admit_old(
+        &self,
+        _: &Call<'_>,
+        schema: u32,
+        events: RSlice<'_, EventRef<'_>>,
+        out: &mut RVec<Verdict>,
+    ) -> PluginResult<()> {
+        guard::run(|| {
+            let schema = at(&self.schemas, schema, "Schema")?;
+            verdicts(events.as_slice(), out, |event| schema.admit_old(event))
+        })
+    }
+}
+
+/// Replaces what `out` holds by the refusals of `judge`; of one event there may be several.
+fn verdicts(
+    events: &[EventRef<'_>],
+    out: &mut RVec<Verdict>,
+    judge: impl Fn(&RawEvent<'_>) -> Result<(), Refusal>,
+) -> Outcome<()> {
+    out.clear();
+    for (event, stored) in (0_u32..).zip(events) {
+        let verdict = guard::catch(|| judge(&RawEvent::of(stored)));
+        let blame = |message| RBox::new(PluginError { event, ..panicked(message) });
+        if let Err(refusal) = verdict.map_err(blame)? {
+            let verdict = |Refusal { pointer, message, .. }| Verdict {
+                event,
+                pointer: RString::from(pointer),
+                message: RString::from(message),
+            };
+            out.extend(refusal.into_each().map(verdict));
+        }
+    }
+    Ok(())
 }
 
 /// The error for a panic while one event was at hand.

@@ -39,6 +39,9 @@ pub struct SchemaDeclaration {
     pub formats: Vec<String>,
     /// True if events of these types can retract others.
     pub retracts: bool,
+    /// What of the configuration `upcast` and `retracts` depend on; none: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends: Option<String>,
 }
 
 /// One event type.
@@ -63,6 +66,9 @@ pub struct KeyspaceDeclaration {
     pub types: Vec<u32>,
     /// How many text parts an aggregate key has.
     pub parts: u32,
+    /// What of the configuration `map` depends on; none: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends: Option<String>,
 }
 
 /// How states combine, which decides what a late event costs.
@@ -90,6 +96,9 @@ pub struct ViewDeclaration {
     pub keyspace: u32,
     /// How its states combine.
     pub algebra: AlgebraKind,
+    /// What of the configuration its states and answers depend on; none: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends: Option<String>,
 }
 
 /// One Report.

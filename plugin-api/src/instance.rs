@@ -51,7 +51,7 @@ pub enum BuildError {
     #[error("the View {view} is over {keyspace}, which is not registered: add .keyspace({keyspace})")]
     NoKeyspace {
         /// The View's name.
-        view: &'static str,
+        view: String,
         /// The Keyspace's Rust type.
         keyspace: String,
     },
@@ -124,6 +124,29 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// What the configuration names: a plugin whose Schemas, Keyspaces or Views are declared by its user adds each with a
+/// name of its own, so that one Rust type serves many times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    name: String,
+    depends: Option<String>,
+}
+
+impl Named {
+    /// The name, in place of the type's `NAME`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), depends: None }
+    }
+
+    /// What of the configuration its results depend on, in a text of the plugin's own. Where the text is another, so is
+    /// the revision, and rows are computed anew; the rest of the configuration may change without that. For a Schema
+    /// the results are those of `upcast` and `retracts`. Without it, any change of the configuration is a new revision.
+    #[must_use]
+    pub fn depends(self, depends: impl Into<String>) -> Self {
+        Self { depends: Some(depends.into()), ..self }
+    }
+}
+
 /// Collects what an [`Instance`] offers, in any order.
 #[derive(Default)]
 pub struct Builder {
@@ -137,9 +160,13 @@ pub struct Builder {
 struct Registered {
     declaration: ViewDeclaration,
     view: Box<dyn AnyView>,
-    name: &'static str,
-    over: TypeId,
-    over_name: &'static str,
+    over: Over,
+}
+
+/// How a View names its Keyspace.
+enum Over {
+    Type(TypeId, &'static str),
+    Name(String),
 }
 
 impl fmt::Debug for Builder {
@@ -151,10 +178,17 @@ impl fmt::Debug for Builder {
 impl Builder {
     /// Adds a Schema.
     #[must_use]
-    pub fn schema<S: Schema>(mut self, schema: S) -> Self {
+    pub fn schema<S: Schema>(self, schema: S) -> Self {
+        self.schema_named(Named::new(S::NAME), schema)
+    }
+
+    /// Adds a Schema that the configuration names.
+    #[must_use]
+    pub fn schema_named<S: Schema>(mut self, named: Named, schema: S) -> Self {
         let types = schema.types();
         let declaration = SchemaDeclaration {
-            name: S::NAME.to_owned(),
+            name: named.name,
+            depends: named.depends,
             revision: S::REVISION,
             types: types.iter().map(|event_type| event_type.declaration.clone()).collect(),
             formats: schema.formats(),
@@ -166,12 +200,19 @@ impl Builder {
 
     /// Adds a Keyspace, on which Views can then be based.
     #[must_use]
-    pub fn keyspace<K: Keyspace>(mut self, keyspace: K) -> Self {
+    pub fn keyspace<K: Keyspace>(self, keyspace: K) -> Self {
+        self.keyspace_named(Named::new(keyspace_name::<K>()), K::Event::types(), keyspace)
+    }
+
+    /// Adds a Keyspace that the configuration names, with the numbers of the event types that are shown to it.
+    #[must_use]
+    pub fn keyspace_named<K: Keyspace>(mut self, named: Named, types: Vec<u32>, keyspace: K) -> Self {
         let declaration = KeyspaceDeclaration {
-            name: keyspace_name::<K>(),
+            name: named.name,
             revision: K::REVISION,
-            types: K::Event::types(),
+            types,
             parts: keyspace.parts(),
+            depends: named.depends,
         };
         self.keyspaces.push((TypeId::of::<K>(), declaration, Box::new(KeyspaceAdapter(keyspace))));
         self
@@ -179,16 +220,21 @@ impl Builder {
 
     /// Adds a View over a Keyspace that is registered before or after.
     #[must_use]
-    pub fn view<V: View>(mut self, view: V) -> Self {
-        let declaration = ViewDeclaration {
-            name: V::NAME.to_owned(),
-            revision: V::REVISION,
-            keyspace: 0,
-            algebra: V::Algebra::KIND,
-        };
-        let (over, over_name) = (TypeId::of::<V::Over>(), last_segment(std::any::type_name::<V::Over>()));
-        let view = Box::new(ViewAdapter(view));
-        self.views.push(Registered { declaration, view, name: V::NAME, over, over_name });
+    pub fn view<V: View>(self, view: V) -> Self {
+        let over = Over::Type(TypeId::of::<V::Over>(), last_segment(std::any::type_name::<V::Over>()));
+        self.view_over(Named::new(V::NAME), over, view)
+    }
+
+    /// Adds a View that the configuration names, over the Keyspace that was added under the name `over`.
+    #[must_use]
+    pub fn view_named<V: View>(self, named: Named, over: impl Into<String>, view: V) -> Self {
+        self.view_over(named, Over::Name(over.into()), view)
+    }
+
+    fn view_over<V: View>(mut self, Named { name, depends }: Named, over: Over, view: V) -> Self {
+        let (revision, algebra) = (V::REVISION, V::Algebra::KIND);
+        let declaration = ViewDeclaration { name, revision, keyspace: 0, algebra, depends };
+        self.views.push(Registered { declaration, view: Box::new(ViewAdapter(view)), over });
         self
     }
 
@@ -205,10 +251,19 @@ impl Builder {
         let (schema_declarations, schemas): (Vec<_>, Vec<_>) = self.schemas.into_iter().unzip();
         let (report_declarations, reports): (Vec<_>, Vec<_>) = self.reports.into_iter().unzip();
         let (mut view_declarations, mut views) = (Vec::new(), Vec::new());
-        for Registered { mut declaration, view, name, over, over_name } in self.views {
-            let index = self.keyspaces.iter().position(|(id, ..)| *id == over);
+        for Registered { mut declaration, view, over } in self.views {
+            let index = self.keyspaces.iter().position(|(id, declared, _)| match &over {
+                Over::Type(over, _) => id == over,
+                Over::Name(over) => declared.name == *over,
+            });
             let index = index.and_then(|index| u32::try_from(index).ok());
-            let missing = || BuildError::NoKeyspace { view: name, keyspace: over_name.to_owned() };
+            let missing = || BuildError::NoKeyspace {
+                view: declaration.name.clone(),
+                keyspace: match &over {
+                    Over::Type(_, keyspace) => (*keyspace).to_owned(),
+                    Over::Name(keyspace) => keyspace.clone(),
+                },
+            };
             declaration.keyspace = index.ok_or_else(missing)?;
             view_declarations.push(declaration);
             views.push(view);

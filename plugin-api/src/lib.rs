@@ -42,7 +42,7 @@ pub use codec::{Canonical, CodecError};
 pub use declare::AlgebraKind;
 pub use event::{EventKey, EventRef, ValidTime};
 pub use export::StaticPlugin;
-pub use instance::{BuildError, Builder, Instance, Setup};
+pub use instance::{BuildError, Builder, Instance, Named, Setup};
 pub use keyspace::{AggregateKey, Emit, KeyOf, Keyspace};
 #[doc(hidden)]
 pub use laterbase_plugin_derive::entry;

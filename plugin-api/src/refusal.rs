@@ -15,6 +15,8 @@ pub struct Refusal {
     pub pointer: String,
     /// A sentence for people: what is wrong and what would be right.
     pub message: String,
+    /// What else is wrong.
+    others: Vec<Refusal>,
 }
 
 impl Refusal {
@@ -25,7 +27,27 @@ impl Refusal {
 
     /// A refusal of what `pointer` points to, such as `/item`.
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into() }
+        Self { pointer: pointer.into(), message: message.into(), others: Vec::new() }
+    }
+
+    /// The same with `other` beside it: `admit` may name all faults of an event. Whoever shows only one shows the
+    /// first.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.others.push(other);
+        self
+    }
+
+    /// All `refusals` as one, in their order; fine if there are none.
+    pub fn all(refusals: impl IntoIterator<Item = Self>) -> Result<(), Self> {
+        refusals.into_iter().reduce(Self::and).map_or(Ok(()), Err)
+    }
+
+    /// The first fault and all others, each by itself.
+    pub fn into_each(self) -> impl Iterator<Item = Self> {
+        let Self { pointer, message, others } = self;
+        let first = Self::at(pointer, message);
+        std::iter::once(first).chain(others)
     }
 
     /// An event has a type that its reader does not take.

@@ -146,6 +146,20 @@ pub trait Schema: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether a new event that its client wrote in an older version may be stored: its data as sent, before any
+    /// `upcast`. [`Self::admit`] is then asked about it in the newest version.
+    fn admit_old(&self, event: &RawEvent<'_>) -> Result<(), Refusal> {
+        let _ = event;
+        Ok(())
+    }
+
+    /// Made-up data of a declared type in its newest version that `admit` takes, on which the host tests what is
+    /// declared. Types that are [`EventType`]s have it.
+    fn example(&self, type_number: u32, chance: &mut Chance) -> Option<Vec<u8>> {
+        let (_, _) = (type_number, chance);
+        None
+    }
+
     /// The data of `event` rewritten from its version to the next; called again until it is the newest.
     fn upcast(&self, event: &RawEvent<'_>) -> Result<Vec<u8>, Refusal> {
         Err(Refusal::new(format!(

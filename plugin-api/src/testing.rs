@@ -170,6 +170,11 @@ impl Bench {
         keys.iter().map(|key| EventKey(*key)).collect()
     }
 
+    /// Made-up data of an event type, as the host asks for it; none if the plugin makes none.
+    pub fn example(&self, type_number: u32, seed: u64, extreme: bool) -> Option<Vec<u8>> {
+        bytes(|call, out| self.instance.example(call, type_number, seed, extreme, out)).ok()
+    }
+
     /// The run of each aggregate of a Keyspace, in the order of the events' keys, by encoded aggregate key.
     pub fn runs(&self, keyspace: &str, events: &[TestEvent]) -> BTreeMap<Vec<u8>, Vec<Leaf>> {
         let index = self.declaration.keyspaces.iter().position(|declared| declared.name == keyspace);

@@ -288,7 +288,7 @@ impl Keyspace for Lists {
 fn builds_that_fail() {
     let failed = |builder: Builder| builder.build().expect_err("the parts do not fit");
     let error = failed(Instance::builder().view(Highest));
-    assert_eq!(error, BuildError::NoKeyspace { view: "highest", keyspace: "ByPlace".to_owned() });
+    assert_eq!(error, BuildError::NoKeyspace { view: "highest".to_owned(), keyspace: "ByPlace".to_owned() });
     let error = failed(Instance::builder().keyspace(ByPlace).view(Highest).view(Highest));
     assert_eq!(error, BuildError::Twice { kind: "View or Report", name: "highest".to_owned() });
     let error = failed(Instance::builder().schema(Odd).schema(Odd));

@@ -164,7 +164,7 @@ fn fold() {
         stage: scratch.path().to_owned(),
         probe: None,
         events: Arc::new(NoEvents),
-        configurations: BTreeMap::new(),
+        configurations: Arc::new(BTreeMap::new()),
         program: [0; 32],
         generations_warn: 10,
         generations_max: 10,

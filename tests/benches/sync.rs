@@ -27,7 +27,8 @@ fn main() {
         live_pages();
     }
     if is_wanted("mesh") {
-        mesh(20);
+        mesh(20, false);
+        mesh(20, true);
     }
 }
 
@@ -185,14 +186,19 @@ fn page_cost(depot: &Server, truck: &Server, client: &mut Client, next: &mut u64
     (moved() - before) as f64 / (TIMED as u64 * size) as f64
 }
 
-/// Four servers that all dial all others; each admits `rounds` times one event and then 200.
+/// Four servers, of which each pair has one link, or, if `both` dial, two; each admits `rounds` times one event and
+/// then 200.
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn mesh(rounds: u64) {
-    let mut servers: Vec<Server> = Vec::new();
-    for _ in 0..4 {
-        let peers: Vec<String> = servers.iter().map(|other| format!("http://{}", other.address())).collect();
+fn mesh(rounds: u64, both: bool) {
+    let mut servers: Vec<Server> = (0..4).map(|_| Server::start(&[]).expect("a server")).collect();
+    let addresses: Vec<_> = servers.iter().map(Server::address).collect();
+    for (at, server) in servers.iter_mut().enumerate() {
+        let is_dialled = |(other, _): &(usize, _)| *other < at || (both && *other > at);
+        let peers = addresses.iter().enumerate().filter(is_dialled).map(|(_, peer)| format!("http://{peer}"));
+        let peers: Vec<_> = peers.collect();
         let arguments: Vec<&str> = peers.iter().flat_map(|peer| ["--peer", peer.as_str()]).collect();
-        servers.push(Server::start(&arguments).expect("a server"));
+        server.kill().expect("it runs");
+        server.restart_with(&arguments).expect("the same address");
     }
     let mut n = 0;
     for round in 0..rounds {
@@ -218,7 +224,8 @@ fn mesh(rounds: u64) {
         }
     }
     println!(
-        "mesh of four: {n} events, {moved} sent, {repeated} of them known, {:.2} %",
+        "mesh of four, {} dial: {n} events, {moved} sent, {repeated} of them known, {:.2} %",
+        if both { "both" } else { "one" },
         100.0 * repeated as f64 / (moved + repeated) as f64
     );
 }

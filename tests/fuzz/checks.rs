@@ -6,6 +6,7 @@
 
 use laterbase::core::clock::Clock;
 use laterbase::core::event::{EventKey, Origin, ValidTime, Value};
+use laterbase::core::frames::{self, Frames};
 use laterbase::core::gset::{self, Candidate};
 use laterbase::core::knowledge::vv_from_str;
 use laterbase::feed::{self, TypeNames};
@@ -147,6 +148,28 @@ pub fn cursor(data: &[u8]) {
         data_encoding::BASE64URL_NOPAD.encode(&[rest, check].concat())
     };
     drop(walk(&feed::Query { cursor: Some(text), ..feed::Query::default() }));
+}
+
+/// Binary frames, as they come (first byte odd), or the content of one, behind which a length and a checksum are put.
+pub fn events(data: &[u8]) {
+    let Some((how, rest)) = data.split_first() else { return };
+    let body = if how % 2 == 1 {
+        rest.to_vec()
+    } else {
+        let length = u32::try_from(rest.len()).expect("a fuzzer's input is short").to_be_bytes();
+        let check = crc32c::crc32c_append(crc32c::crc32c(&length), rest).to_be_bytes();
+        [&frames::HEAD[..], &length, &check, rest].concat()
+    };
+    let mut again = frames::HEAD.to_vec();
+    let mut is_sound = true;
+    for frame in Frames::new(&body, 1 << 20) {
+        match frame {
+            Ok(frame) => frames::write(&mut again, &frame),
+            Err(_) => is_sound = false,
+        }
+    }
+    assert!(!is_sound || again == body, "frames that were read are written alike");
+    assert!(is_sound || body.starts_with(&again) || again == frames::HEAD, "up to the fault, too");
 }
 
 /// A page of a feed of twelve events; none if the query is refused.

@@ -57,6 +57,9 @@ fn what_is_shown_is_documented() {
     assert_eq!(reader.stream("/tally/total?changes=0.0000000000000000", &[]).expect("a stream").status, 200);
     let first = reader.frame().expect("a frame").expect("a change");
     assert!(first.starts_with("event: change"), "{first}");
+    let mut live = truck.client().expect("a connection");
+    let accept = [("accept", "text/event-stream")];
+    assert_eq!(live.stream("/tally/e", &accept).expect("a stream").status, 200);
     let text = until("the peer has it", || {
         let text = figures(&truck);
         (text.contains("laterbase_peer_events_out_total")
@@ -87,6 +90,7 @@ fn what_is_shown_is_documented() {
     assert!(missing.is_empty(), "documented, but not shown: {missing:?}");
 
     assert!(figure(&text, "laterbase_live_readers{root=\"tally\",stream=\"changes\"}") > 0.0);
+    assert!(figure(&text, "laterbase_live_readers{root=\"tally\",stream=\"events\"}") > 0.0);
     assert!(figure(&text, "laterbase_admission_events_total{outcome=\"written\"}") > 0.0);
     assert!(figure(&text, "laterbase_admission_seconds_count") > 0.0);
     assert!(figure(&text, "laterbase_commit_events_sum") > 0.0);

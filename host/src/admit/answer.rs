@@ -54,6 +54,18 @@ pub struct EventAnswer {
     /// Where in the body, as a JSON pointer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
+    /// What else is wrong with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Fault>,
+}
+
+/// One more thing that is wrong with an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Where in the body, as a JSON pointer.
+    pub pointer: String,
+    /// What is wrong.
+    pub detail: String,
 }
 
 /// The good events in request order, for the writer, and the bad ones by index. `repeats` then counts in the list of
@@ -153,6 +165,7 @@ fn rejection(bad: BadEvent) -> EventAnswer {
         code: Some(bad.code.word()),
         detail: Some(bad.detail),
         pointer: Some(bad.pointer),
+        others: bad.others.into_iter().map(|(pointer, detail)| Fault { pointer, detail }).collect(),
         ..EventAnswer::default()
     }
 }
@@ -166,6 +179,11 @@ pub(super) fn refusal(events: &[MintedResult]) -> Problem {
             json!({"index": at, "pointer": bad.pointer, "code": bad.code.word(), "detail": bad.detail});
         if let (Some(other), Some(entry)) = (bad.other, entry.as_object_mut()) {
             entry.insert("other".to_owned(), other.into());
+        }
+        if let (false, Some(entry)) = (bad.others.is_empty(), entry.as_object_mut()) {
+            let others = bad.others.iter();
+            let others = others.map(|(pointer, detail)| json!({"pointer": pointer, "detail": detail}));
+            entry.insert("others".to_owned(), others.collect());
         }
         entry
     });

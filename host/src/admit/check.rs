@@ -9,6 +9,7 @@ use crate::plugin::instance::{Intake, event_ref};
 use crate::plugin::services::Services;
 use crate::plugin::upcast::Unread;
 use crate::problem::{Code, Problem};
+use std::collections::BTreeSet;
 
 impl Types for RootCatalog {
     fn number(&self, name: &str) -> Option<u32> {
@@ -62,15 +63,21 @@ pub(super) fn ask(catalog: &RootCatalog, events: &mut [MintedResult]) -> Result<
     asked.extend((0..events.len()).filter(|at| matches!(events.get(*at), Some(Ok(_)))));
     for (at, pointer, message) in verdicts(catalog, &asked, events)? {
         let event = events.get_mut(at).expect("an index of this list");
-        if let Ok(minted) = event {
-            let pointer = format!("{}/data{pointer}", minted.pointer);
-            *event = Err(BadEvent::new(Code::Refused, pointer, message));
+        match event {
+            Ok(minted) => {
+                let data = format!("{}/data", minted.pointer);
+                let mut bad = BadEvent::new(Code::Refused, format!("{data}{pointer}"), message);
+                bad.data = data;
+                *event = Err(bad);
+            }
+            Err(bad) => bad.others.push((format!("{}{pointer}", bad.data), message)),
         }
     }
     Ok(())
 }
 
-/// The refusals among the good events, whose indexes are `asked`: (index, pointer into the data, sentence).
+/// The refusals among the good events, whose indexes are `asked`: (index, pointer into the data, sentence). What is
+/// refused in the version in which it was sent is not looked at in the newest.
 fn verdicts(
     catalog: &RootCatalog,
     asked: &[usize],
@@ -79,10 +86,15 @@ fn verdicts(
     let services = Services::default();
     let mut stored = Vec::with_capacity(asked.len());
     stored.extend(events.iter().flatten().map(|event| event_ref(event.key, value(event))));
-    let upcast = catalog.upcast(&services, &stored);
     let mut refused = Vec::new();
+    for refusal in catalog.admit_old(&services, &stored).map_err(|fault| fault.problem())? {
+        let at = asked.get(refusal.event).expect("the catalog checks its indexes");
+        refused.push((*at, refusal.pointer, refusal.message));
+    }
+    let in_old: BTreeSet<usize> = refused.iter().map(|(at, ..)| *at).collect();
+    let upcast = catalog.upcast(&services, &stored);
     let (mut newest, mut newest_at) = (Vec::with_capacity(upcast.len()), Vec::with_capacity(upcast.len()));
-    for (at, event) in asked.iter().zip(&upcast) {
+    for (at, event) in asked.iter().zip(&upcast).filter(|(at, _)| !in_old.contains(at)) {
         match event {
             Ok(event) => {
                 newest.push(event.event_ref());

@@ -80,12 +80,17 @@ pub(super) struct BadEvent {
     pub detail: String,
     /// For a clash within the request: the index of the other event.
     pub other: Option<usize>,
+    /// Where its data stands, if that is what is wrong.
+    pub data: String,
+    /// What else is wrong with its data: where in the body, and what.
+    pub others: Vec<(String, String)>,
 }
 
 impl BadEvent {
     /// A refusal at a place.
     pub(super) fn new(code: Code, pointer: impl fmt::Display, detail: impl Into<String>) -> Self {
-        Self { code, pointer: pointer.to_string(), detail: detail.into(), other: None }
+        let (pointer, detail) = (pointer.to_string(), detail.into());
+        Self { code, pointer, detail, other: None, data: String::new(), others: Vec::new() }
     }
 }
 

@@ -10,6 +10,7 @@
 mod answer;
 mod check;
 mod draft;
+mod frames;
 mod mint;
 mod parse;
 mod writer;
@@ -57,6 +58,8 @@ pub enum Content {
     Json,
     /// One event a line.
     Ndjson,
+    /// Binary frames.
+    Frames,
     /// A format that a Schema plugin's intake reads.
     Format {
         /// The format's name.
@@ -210,6 +213,7 @@ impl Desk {
         let drafts = match &request.content {
             Content::Json => parse::json(&request.body, events_max)?,
             Content::Ndjson => parse::ndjson(&request.body, events_max)?,
+            Content::Frames => frames::read(&request.body, &self.limits)?,
             Content::Format { name, content_type } => {
                 let drafts = check::intake(catalog, name, content_type, &request.body)?;
                 parse::within(drafts.len(), events_max)?;

@@ -11,6 +11,7 @@ use crate::plugin::registry::{Options, Registry};
 use crate::plugin::{Broken, Events, LoadError, NoEvents, Sample, Status, Tried};
 use crate::problem::Code;
 use crate::wall::{SystemWall, Wall};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -69,12 +70,12 @@ fn load(
     events: Arc<dyn Events>,
 ) -> Result<Registry, ExitCode> {
     let limits = Limits::default();
-    let plugins = config.plugin.iter();
+    let plugins = config.plugin.iter().map(|(name, plugin)| (name.clone(), plugin.roots.clone()));
     let registry = Registry::new(Options {
         stage: scratch.to_owned(),
         probe: std::env::current_exe().ok().map(Probe::new),
         events,
-        configurations: plugins.map(|(name, plugin)| (name.clone(), plugin.roots.clone())).collect(),
+        configurations: Arc::new(plugins.collect::<BTreeMap<_, _>>()),
         program: [0; 32],
         generations_warn: limits.generations_warn,
         generations_max: limits.generations_max,

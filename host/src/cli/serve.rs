@@ -119,7 +119,7 @@ fn refuse(fault: &OpenError) -> ExitCode {
     let code = match fault {
         OpenError::InUse { .. } => EXIT_IN_USE,
         // Addresses of the command line were read before: this one stands in the configuration.
-        OpenError::Peer(_) => EXIT_CONFIG,
+        OpenError::Peer(_) | OpenError::PluginConfiguration { .. } => EXIT_CONFIG,
         OpenError::Data { .. } | OpenError::Plugin(_) => 1,
     };
     fail(code, &fault.to_string())

@@ -18,6 +18,11 @@ impl<'n> NameTexts<'n> {
         Self { names, texts: BTreeMap::new() }
     }
 
+    /// The name of type `number` as it is declared.
+    pub(super) fn name(&self, number: u32) -> Option<String> {
+        self.names.name(number)
+    }
+
     /// The name of type `number` as a JSON string, or `null`.
     pub(super) fn text(&mut self, number: u32) -> &[u8] {
         self.texts.entry(number).or_insert_with(|| {
@@ -42,8 +47,7 @@ pub(super) struct FeedEvent<'a> {
 /// Appends `event` to `out` as one JSON object without a line break; `type_name` is a JSON text.
 pub(super) fn write_event(out: &mut Vec<u8>, event: &FeedEvent<'_>, type_name: &[u8]) {
     let FeedEvent { key, value, dot, clash } = event;
-    let instant = jiff::Timestamp::from_millisecond(key.time().millis())
-        .expect("the times that a key can hold lie within jiff's years");
+    let instant = instant(*key);
     out.extend_from_slice(b"{\"key\":\"");
     hex(out, &key.0, &mut [0; 32]);
     formatted(
@@ -59,6 +63,16 @@ pub(super) fn write_event(out: &mut Vec<u8>, event: &FeedEvent<'_>, type_name: &
     }
     write_data(out, value.data);
     out.push(b'}');
+}
+
+fn instant(key: EventKey) -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(key.time().millis())
+        .expect("the times that a key can hold lie within jiff's years")
+}
+
+/// The time in a key, as the feed shows it.
+pub(super) fn time_text(key: EventKey) -> String {
+    format!("{:.3}", instant(key))
 }
 
 /// `data` where the bytes are JSON, else `data_base64`.
@@ -79,7 +93,7 @@ fn write_data(out: &mut Vec<u8>, data: &[u8]) {
 }
 
 /// Whether the bytes are one JSON value. What a plugin or a client stored as bytes may be anything.
-fn is_json(data: &[u8]) -> bool {
+pub(super) fn is_json(data: &[u8]) -> bool {
     std::str::from_utf8(data).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 

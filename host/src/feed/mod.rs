@@ -21,19 +21,28 @@
 
 mod cursor;
 mod error;
+mod format;
 mod json;
+mod live;
 mod query;
+mod recent;
 mod walk;
 
 pub use error::FeedError;
+pub use format::Format;
+pub use live::{LivePage, Reader, Told};
 pub use query::Query;
+pub use recent::{Arrived, Recent, Taken};
 
 use crate::core::event::{Origin, Seq};
+use crate::core::frames::EndFrame;
 use crate::core::knowledge::{DotSet, Knowledge, Term, Verdict, VersionVector, judge, sum_up_to, vv_of};
 use crate::core::rule::{self, Rule};
 use crate::core::tables::Tables;
 use cursor::{Cursor, Pin, PinPlace};
+use format::Form;
 use query::Asked;
+use std::collections::BTreeSet;
 use walk::{Walk, Walked};
 
 /// The names of the event types that the Root's plugins declare.
@@ -47,10 +56,12 @@ pub trait TypeNames {
 /// One page of a walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// `{"events":[` and the events as JSON objects with one comma between two.
-    json: Vec<u8>,
-    /// Where each event ends in `json`.
+    /// The page up to and with its last event.
+    body: Vec<u8>,
+    /// Where each event ends in `body`.
     ends: Vec<usize>,
+    /// How it is written.
+    format: Format,
     /// Where to go on; none on the last page.
     pub cursor: Option<String>,
     /// How many dots are left after this page, at most; none under filters.
@@ -70,8 +81,6 @@ pub struct KeepPin {
     pub bytes: Vec<u8>,
 }
 
-const OPENING: &[u8] = b"{\"events\":[";
-
 impl Page {
     /// How many events the page holds.
     pub fn len(&self) -> usize {
@@ -83,10 +92,12 @@ impl Page {
         self.ends.is_empty()
     }
 
-    /// Each event as one JSON object on one line, in the walk's order.
+    /// Each event as it is written, in the walk's order: in JSON, one object on one line.
     pub fn events(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(OPENING.len()).chain(self.ends.iter().map(|end| end + 1));
-        starts.zip(&self.ends).filter_map(|(start, end)| self.json.get(start..*end))
+        let form = Form::Page(self.format);
+        let behind = self.ends.iter().map(move |end| end + form.separator().len());
+        let starts = std::iter::once(form.opening().len()).chain(behind);
+        starts.zip(&self.ends).filter_map(|(start, end)| self.body.get(start..*end))
     }
 
     /// The members behind `events`, as JSON without braces; never empty.
@@ -97,14 +108,13 @@ impl Page {
         cursor.chain(left).chain(vv).collect::<Vec<_>>().join(",")
     }
 
-    /// The whole page as one JSON object. The events are not copied.
-    pub fn into_json(self) -> Vec<u8> {
+    /// The whole page. The events are not copied.
+    pub fn into_body(self) -> Vec<u8> {
         let tail = self.tail();
-        let mut json = self.json;
-        json.extend_from_slice(b"],");
-        json.extend_from_slice(tail.as_bytes());
-        json.push(b'}');
-        json
+        let mut body = self.body;
+        let (cursor, vv) = (self.cursor.as_deref(), self.vv.as_deref());
+        format::close(&mut body, self.format, &tail, &EndFrame { left: self.left, cursor, vv });
+        body
     }
 }
 
@@ -129,15 +139,17 @@ pub fn page(
     let judged = Judged::all(tables, &held, asked.vv.terms)?;
     let pinned = pin.knowledge();
     let missing = judged.known.missing_count(&pinned);
-    let walk = Walk { tables, filters: &asked.filters, pin: &pinned, known: &judged.known, names };
+    let (filters, format) = (&asked.filters, query.format);
+    let (later, form) = (&BTreeSet::new(), Form::Page(format));
+    let walk = Walk { tables, filters, pin: &pinned, known: &judged.known, later, names, form };
     let walked = walk.page(resumed.map(|(mark, _)| mark), missing, asked.bounds)?;
 
     let unfiltered = asked.filters.scope().is_none();
-    let Walked { json, ends, dots, more } = walked;
+    let Walked { body, ends, dots, more } = walked;
     let Some(mark) = more else {
         let vv = VersionVector { scope: asked.filters.scope(), terms: judged.united(tables, &pinned)? };
         let (left, vv) = (unfiltered.then_some(0), Some(vv.to_string()));
-        return Ok(Page { json, ends, cursor: None, left, vv, keep_pin: None });
+        return Ok(Page { body, ends, format, cursor: None, left, vv, keep_pin: None });
     };
     let left = resumed.map_or(missing, |(_, left)| left).saturating_sub(dots);
     let (place, keep_pin) = match place {
@@ -145,7 +157,8 @@ pub fn page(
         None => PinPlace::of(pin),
     };
     let cursor = Cursor { mark, left, pin: place }.text(root, asked.filters.scope());
-    Ok(Page { json, ends, cursor: Some(cursor), left: unfiltered.then_some(left), vv: None, keep_pin })
+    let left = unfiltered.then_some(left);
+    Ok(Page { body, ends, format, cursor: Some(cursor), left, vv: None, keep_pin })
 }
 
 /// All that this replica holds, with its checks.

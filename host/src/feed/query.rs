@@ -1,7 +1,7 @@
 //! What a caller asks of the feed, read and bounded.
 
 use super::walk::Bounds;
-use super::{FeedError, TypeNames};
+use super::{FeedError, Format, TypeNames};
 use crate::core::event::{EventKey, ValidTime};
 use crate::core::knowledge::{TERMS_MAX, VersionVector, VvError};
 use crate::core::limits::Limits;
@@ -26,6 +26,8 @@ pub struct Query {
     pub to: Option<ValidTime>,
     /// Only events of these types, by name or number; none: all.
     pub types: Vec<String>,
+    /// How the page is written.
+    pub format: Format,
 }
 
 impl Default for Query {
@@ -33,7 +35,16 @@ impl Default for Query {
     fn default() -> Self {
         let limits = Limits::default();
         let (limit, max_bytes) = (limits.page_events_default, limits.page_bytes_default);
-        Self { vv: Vec::new(), cursor: None, limit, max_bytes, from: None, to: None, types: Vec::new() }
+        Self {
+            vv: Vec::new(),
+            cursor: None,
+            limit,
+            max_bytes,
+            from: None,
+            to: None,
+            types: Vec::new(),
+            format: Format::Json,
+        }
     }
 }
 
@@ -116,7 +127,7 @@ impl Filters {
 
 /// One vv out of several. A vv without scope is good for every filter, because who knows a dot knows it under any
 /// filter; one with a scope is good for that scope only.
-fn united(texts: &[String], scope: Option<u32>) -> Result<VersionVector, FeedError> {
+pub(super) fn united(texts: &[String], scope: Option<u32>) -> Result<VersionVector, FeedError> {
     let mut united = VersionVector { scope, terms: Vec::new() };
     let mut intervals_count = 0;
     for text in texts {

@@ -2,6 +2,8 @@
 //! size, by either way, must give exactly that, whatever is admitted or merged between them.
 
 mod controls;
+mod formats;
+mod live;
 mod model;
 mod pages;
 mod walks;

@@ -9,12 +9,15 @@
 //! twice what the better way costs. Both ways stop after a fixed amount of work: a page may be empty, but its cursor
 //! has moved.
 
-use super::json::{FeedEvent, NameTexts, write_event};
+use super::TypeNames;
+pub(super) use super::cursor::Mark;
+use super::format::Form;
+use super::json::{FeedEvent, NameTexts};
 use super::query::Filters;
-use super::{OPENING, TypeNames, cursor::Mark};
 use crate::core::event::{Dot, EventKey, ValidTime, ValueHash};
 use crate::core::knowledge::{DotSet, Knowledge};
 use crate::core::tables::{self, Position, StoredEvent, TableError, Tables};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// How many events one page scans before it gives up looking.
@@ -39,7 +42,10 @@ pub(super) struct Walk<'w> {
     pub(super) filters: &'w Filters,
     pub(super) pin: &'w Knowledge,
     pub(super) known: &'w DotSet,
+    /// Values that do not belong to the walk, although a dot of the pin names them.
+    pub(super) later: &'w BTreeSet<(EventKey, ValueHash)>,
     pub(super) names: &'w dyn TypeNames,
+    pub(super) form: Form<'w>,
 }
 
 /// When a page closes.
@@ -51,8 +57,8 @@ pub(super) struct Bounds {
 
 /// A page's events.
 pub(super) struct Walked {
-    pub(super) json: Vec<u8>,
-    /// Where each event ends in `json`.
+    pub(super) body: Vec<u8>,
+    /// Where each event ends in `body`.
     pub(super) ends: Vec<usize>,
     /// How many dots of the pin that the caller lacked it has now.
     pub(super) dots: u64,
@@ -231,6 +237,9 @@ impl Walk<'_> {
             return None;
         }
         let least = event.dots.iter().copied().find(|dot| self.pin.holds(*dot))?;
+        if !self.later.is_empty() && self.later.contains(&(event.key, event.hash)) {
+            return None;
+        }
         (!event.dots.iter().any(|dot| self.known.contains(*dot))).then_some(least)
     }
 }
@@ -256,7 +265,7 @@ struct Builder<'w> {
     walk: &'w Walk<'w>,
     bounds: Bounds,
     names: NameTexts<'w>,
-    json: Vec<u8>,
+    body: Vec<u8>,
     ends: Vec<usize>,
     dots: u64,
     /// The last event looked at and done with.
@@ -268,8 +277,8 @@ struct Builder<'w> {
 impl<'w> Builder<'w> {
     fn new(walk: &'w Walk<'w>, mark: Option<Mark>, bounds: Bounds) -> Self {
         let names = NameTexts::new(walk.names);
-        let (json, ends) = (OPENING.to_vec(), Vec::new());
-        Self { walk, bounds, names, json, ends, dots: 0, mark, bytes_read: 0 }
+        let (body, ends) = (walk.form.opening().to_vec(), Vec::new());
+        Self { walk, bounds, names, body, ends, dots: 0, mark, bytes_read: 0 }
     }
 
     /// Gives `event` out if it is wanted; breaks, and leaves the event for the next page, if the page is full.
@@ -287,27 +296,33 @@ impl<'w> Builder<'w> {
         if self.ends.len() == self.bounds.events_max {
             return ControlFlow::Break(());
         }
-        let length = self.json.len();
+        let length = self.body.len();
         if !self.ends.is_empty() {
-            self.json.push(b',');
+            self.body.extend_from_slice(self.walk.form.separator());
         }
         let shown = FeedEvent { key: event.key, value: event.value, dot, clash: event.clash };
-        write_event(&mut self.json, &shown, self.names.text(event.value.type_number));
-        if !self.ends.is_empty() && self.json.len() > self.bounds.bytes_max {
-            self.json.truncate(length);
+        let behind = self.behind(event);
+        self.walk.form.write(&mut self.body, &shown, behind, &mut self.names);
+        if !self.ends.is_empty() && self.body.len() > self.bounds.bytes_max {
+            self.body.truncate(length);
             return ControlFlow::Break(());
         }
-        self.ends.push(self.json.len());
+        self.ends.push(self.body.len());
         self.dots += event.dots.iter().filter(|dot| self.walk.pin.holds(**dot)).count() as u64;
         ControlFlow::Continue(())
     }
 
     fn pass(&mut self, event: &StoredEvent<'_>) {
-        self.mark = Some(match self.mark {
+        self.mark = Some(self.behind(event));
+    }
+
+    /// The place just behind `event`.
+    fn behind(&self, event: &StoredEvent<'_>) -> Mark {
+        match self.mark {
             Some(mark) if mark.key == event.key && mark.winner == event.hash => mark,
             Some(mark) if mark.key == event.key => Mark { loser: Some(event.hash), ..mark },
             _ => Mark { key: event.key, winner: event.hash, loser: None },
-        });
+        }
     }
 
     fn finish(self, ended: Ended) -> Walked {
@@ -318,7 +333,7 @@ impl<'w> Builder<'w> {
                 Some(self.mark.expect("a page that ends early has looked at an event"))
             }
         };
-        Walked { json: self.json, ends: self.ends, dots: self.dots, more }
+        Walked { body: self.body, ends: self.ends, dots: self.dots, more }
     }
 }
 

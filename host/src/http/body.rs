@@ -26,6 +26,9 @@ const UNMEASURED_BYTES_MAX: usize = 4 << 20;
 /// A compressed body up to this size is unpacked on the request's own thread: a millisecond at most.
 const INLINE_BYTES_MAX: usize = 1 << 10;
 
+/// The window that a Zstandard body may need, as a power of two: 8 MiB, as RFC 9659 has it for the web.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
 /// A request body and its share of the budget, which it gives back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -83,6 +86,30 @@ impl Share {
 enum Encoding {
     Identity,
     Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    /// Unpacks what it reads.
+    fn reader(self, packed: &[u8]) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match self {
+            Self::Identity => Box::new(packed),
+            Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(packed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 /// Reads a whole body, of up to `bytes_max` as sent, and unpacks it.
@@ -98,7 +125,9 @@ pub(super) async fn receive(
     let bytes = read(body, headers, settings, &mut share, bytes_max).await?;
     let bytes = match encoding {
         Encoding::Identity => bytes,
-        Encoding::Gzip => unpack(bytes, settings.inflated_bytes_max, &mut share).await?,
+        Encoding::Gzip | Encoding::Zstd => {
+            unpack(bytes, encoding, settings.inflated_bytes_max, &mut share).await?
+        }
     };
     Ok(Received { bytes, _share: share })
 }
@@ -133,8 +162,10 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
         found = match (word.as_str(), found) {
             ("" | "identity", _) => found,
             ("gzip" | "x-gzip", Encoding::Identity) => Encoding::Gzip,
+            ("zstd", Encoding::Identity) => Encoding::Zstd,
             _ => {
-                let detail = format!("the Content-Encoding {word:?} is not read here, only gzip, once");
+                let detail =
+                    format!("the Content-Encoding {word:?} is not read here, only gzip or zstd, once");
                 return Err(Problem::new(Code::UnsupportedMediaType, detail));
             }
         };
@@ -194,27 +225,33 @@ fn declared(body: &Body, headers: &HeaderMap) -> u64 {
     header.unwrap_or(0).max(body.size_hint().lower())
 }
 
-async fn unpack(packed: Bytes, bytes_max: usize, share: &mut Share) -> Result<Bytes, Problem> {
+async fn unpack(
+    packed: Bytes,
+    encoding: Encoding,
+    bytes_max: usize,
+    share: &mut Share,
+) -> Result<Bytes, Problem> {
+    let broken = |error: &io::Error| broken(encoding, error);
     let measured = if packed.len() <= INLINE_BYTES_MAX {
-        first_part(&packed)
+        first_part(&packed, encoding)
     } else {
         let packed = packed.clone();
-        on_blocking_thread(move || first_part(&packed)).await?
+        on_blocking_thread(move || first_part(&packed, encoding)).await?
     };
-    let first = measured.map_err(|error| not_gzip(&error))?;
+    let first = measured.map_err(|error| broken(&error))?;
     if first.len() <= UNMEASURED_BYTES_MAX {
         return held(first, bytes_max, share);
     }
     drop(first);
     let counted = packed.clone();
-    let length = on_blocking_thread(move || count(&counted, bytes_max)).await?;
-    let length = length.map_err(|error| not_gzip(&error))?;
+    let length = on_blocking_thread(move || count(&counted, encoding, bytes_max)).await?;
+    let length = length.map_err(|error| broken(&error))?;
     if length > bytes_max {
         return Err(too_large(bytes_max, "after decompression"));
     }
     share.hold(packed.len() + length)?;
-    let whole = on_blocking_thread(move || all(&packed, length)).await?;
-    held(whole.map_err(|error| not_gzip(&error))?, bytes_max, share)
+    let whole = on_blocking_thread(move || all(&packed, encoding, length)).await?;
+    held(whole.map_err(|error| broken(&error))?, bytes_max, share)
 }
 
 /// The unpacked bytes, within the limit and counted against the budget.
@@ -227,22 +264,22 @@ fn held(bytes: Vec<u8>, bytes_max: usize, share: &mut Share) -> Result<Bytes, Pr
 }
 
 /// Unpacks up to one byte more than may be unpacked without measuring.
-fn first_part(packed: &[u8]) -> io::Result<Vec<u8>> {
+fn first_part(packed: &[u8], encoding: Encoding) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    MultiGzDecoder::new(packed).take(UNMEASURED_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    encoding.reader(packed)?.take(UNMEASURED_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// The unpacked length, counted without keeping the bytes, and no further than one above the limit.
-fn count(packed: &[u8], bytes_max: usize) -> io::Result<usize> {
-    let mut reader = MultiGzDecoder::new(packed).take(bytes_max as u64 + 1);
+fn count(packed: &[u8], encoding: Encoding, bytes_max: usize) -> io::Result<usize> {
+    let mut reader = encoding.reader(packed)?.take(bytes_max as u64 + 1);
     let counted = io::copy(&mut reader, &mut io::sink())?;
     Ok(usize::try_from(counted).unwrap_or(usize::MAX))
 }
 
-fn all(packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
+fn all(packed: &[u8], encoding: Encoding, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length);
-    MultiGzDecoder::new(packed).take(length as u64).read_to_end(&mut bytes)?;
+    encoding.reader(packed)?.take(length as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -253,8 +290,10 @@ async fn on_blocking_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
-fn not_gzip(error: &io::Error) -> Problem {
-    Problem::new(Code::BadEncoding, format!("the body is not gzip, as its Content-Encoding says: {error}"))
+fn broken(encoding: Encoding, error: &io::Error) -> Problem {
+    let encoding = encoding.name();
+    let detail = format!("the body is not {encoding}, as its Content-Encoding says: {error}");
+    Problem::new(Code::BadEncoding, detail)
 }
 
 fn too_large(bytes_max: usize, when: &str) -> Problem {

@@ -1,5 +1,6 @@
 //! Which web pages may call: the origins of the configuration, and no headers at all without any.
 
+use super::reply;
 use axum::http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, RETRY_AFTER,
 };
@@ -39,7 +40,15 @@ pub(super) fn layer(origins: &[String]) -> Result<Option<CorsLayer>, OriginError
             HeaderName::from_static("prefer"),
             super::request_id::REQUEST_ID,
         ])
-        .expose_headers([ETAG, RETRY_AFTER, super::reply::PREFERENCE_APPLIED, super::request_id::REQUEST_ID])
+        .expose_headers([
+            ETAG,
+            RETRY_AFTER,
+            reply::PREFERENCE_APPLIED,
+            reply::CURSOR,
+            reply::LEFT,
+            reply::VV,
+            super::request_id::REQUEST_ID,
+        ])
         .max_age(Duration::from_hours(1));
     Ok(Some(layer))
 }

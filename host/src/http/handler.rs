@@ -1,13 +1,14 @@
 //! One request: parse, one call inward, status.
 
+use super::accept::{self, Media};
 use super::body::{self, Budget};
-use super::names::RootName;
+use super::names::{RootName, ViewName};
 use super::reply::{self, Reply};
 use super::request_id::{REQUEST_ID, RequestId};
 use super::route::Route;
-use super::service::{Aspect, Service};
+use super::service::{Aspect, FeedQuery, PageFormat, Service, ViewQuery};
 use super::settings::Settings;
-use super::{docs, openapi, query};
+use super::{docs, openapi, packing, query};
 use crate::admit::{self, Content};
 use crate::core::limits::SYNC_FRAME_BYTES_MAX;
 use crate::problem::{Code, Problem};
@@ -35,6 +36,8 @@ const HOST_FAULTS: &[Code] =
     &[Code::Storage, Code::Corrupt, Code::DiskFull, Code::OutcomeUnknown, Code::RootClosed];
 /// The same, for whoever looks after a plugin.
 const PLUGIN_FAULTS: &[Code] = &[Code::PluginFailed, Code::StateTooLarge];
+/// What a body of events may be.
+const SEND: &str = "send application/json, application/x-ndjson or application/vnd.laterbase.events, or name a format with ?format=";
 
 /// What all requests of one server share.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub(super) async fn answer<S: Service>(edge: Arc<Edge<S>>, request: Request<Body
     let route = Route::parse(request.uri().path());
     let pattern = route.as_ref().map_or("none", Route::pattern);
     let allow = route.as_ref().ok().map(|route| route.methods().allow());
+    let wanted = accept::packing(request.headers());
     // Always there, whatever is logged: an error's line needs it.
     let span = tracing::error_span!(
         "request",
@@ -79,7 +83,7 @@ pub(super) async fn answer<S: Service>(edge: Arc<Edge<S>>, request: Request<Body
         let status = status.to_string();
         metrics::counter!("laterbase_http_requests_total", "route" => pattern, "status" => status)
             .increment(1);
-        reply
+        packing::packed(reply, wanted).await
     };
     let mut reply = answered.instrument(span).await;
     if let (StatusCode::METHOD_NOT_ALLOWED, Some(allow)) = (reply.status(), allow) {
@@ -138,22 +142,11 @@ async fn respond<S: Service>(
         Route::Events(root) if parts.method == Method::POST => {
             post_events(edge, root, asked, &parts.headers, body).await
         }
-        Route::Events(root) => {
-            let query = query::feed(asked, &edge.settings)?;
-            edge.service.feed(root, query).await.map(ok)
-        }
+        Route::Events(root) => feed(edge, root, query::feed(asked, &edge.settings)?, &parts.headers).await,
         Route::Changes(root) => post_changes(edge, root, asked, &parts.headers, body).await,
         Route::View(root, view) => {
-            let mut query = query::view(asked, &edge.settings)?;
-            if let Aspect::Changes(since) = &mut query.aspect {
-                // A reader that comes back says how far it is; the URL says where it began.
-                if let Some(id) = parts.headers.get("last-event-id") {
-                    *since = Some(String::from_utf8_lossy(id.as_bytes()).into_owned());
-                }
-                return edge.service.changes(root, view, query).await.map(reply::stream);
-            }
-            let answer = edge.service.view(root, view, query).await?;
-            Ok(reply::view(answer, &parts.headers))
+            let query = query::view(asked, &edge.settings)?;
+            self::view(edge, (root, view), query, &parts.headers).await
         }
         Route::Reload(plugin) if parts.method == Method::DELETE => {
             query::none(asked)?;
@@ -187,7 +180,7 @@ async fn respond<S: Service>(
         | Route::OpenApi
         | Route::Docs(_)) => {
             query::none(asked)?;
-            plain(edge, route).await
+            plain(edge, route, &parts.headers).await
         }
     }
 }
@@ -203,13 +196,14 @@ fn check_draining<S>(edge: &Edge<S>, route: &Route) -> Result<(), Problem> {
 }
 
 /// The routes that are asked without parameters.
-async fn plain<S: Service>(edge: &Edge<S>, route: Route) -> Result<Reply, Problem> {
+async fn plain<S: Service>(edge: &Edge<S>, route: Route, headers: &HeaderMap) -> Result<Reply, Problem> {
+    let list = |name| accept::media(headers, accept::LIST).map(|media| (media, name));
     match route {
         Route::Root(root) => edge.service.root_info(root).await.map(ok),
         Route::Ready => edge.service.ready().await.map(ok),
-        Route::Roots => edge.service.roots().await.map(ok),
-        Route::Plugins => edge.service.plugins().await.map(ok),
-        Route::Peers => edge.service.peers().await.map(ok),
+        Route::Roots => reply::list(list("roots")?, edge.service.roots().await?),
+        Route::Plugins => reply::list(list("plugins")?, edge.service.plugins().await?),
+        Route::Peers => reply::list(list("peers")?, edge.service.peers().await?),
         Route::Metrics => {
             let text = edge.service.metrics().await?;
             Ok(reply::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
@@ -226,6 +220,54 @@ async fn plain<S: Service>(edge: &Edge<S>, route: Route) -> Result<Reply, Proble
             unreachable!("routes with parameters are answered by their own functions")
         }
     }
+}
+
+/// A page of the feed, or the feed itself, as the caller takes it.
+async fn feed<S: Service>(
+    edge: &Edge<S>,
+    root: RootName,
+    mut query: FeedQuery,
+    headers: &HeaderMap,
+) -> Result<Reply, Problem> {
+    let media = accept::media(headers, accept::FEED)?;
+    query.format = match media {
+        Media::EventStream => {
+            query::live(&query)?;
+            return edge.service.follow(root, query, last_event_id(headers)).await.map(reply::stream);
+        }
+        Media::Json => PageFormat::Json,
+        Media::Ndjson => PageFormat::Ndjson,
+        Media::Frames => PageFormat::Frames,
+        Media::Csv => PageFormat::Csv,
+    };
+    edge.service.feed(root, query).await.map(|answer| reply::feed(answer, media))
+}
+
+/// A View or Report as the caller takes it, or its changes.
+async fn view<S: Service>(
+    edge: &Edge<S>,
+    (root, view): (RootName, ViewName),
+    mut query: ViewQuery,
+    headers: &HeaderMap,
+) -> Result<Reply, Problem> {
+    let offered = match query.aspect {
+        Aspect::Answer => accept::LIST,
+        Aspect::Changes(_) => &[Media::EventStream],
+        Aspect::Digest => &[Media::Json],
+    };
+    let media = accept::media(headers, offered)?;
+    if let Aspect::Changes(since) = &mut query.aspect {
+        // A reader that comes back says how far it is; the URL says where it began.
+        *since = last_event_id(headers).or_else(|| since.take());
+        return edge.service.changes(root, view, query).await.map(reply::stream);
+    }
+    reply::view(edge.service.view(root, view, query).await?, media, headers)
+}
+
+/// What a reader of a stream got last.
+fn last_event_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("last-event-id").filter(|id| !id.is_empty())?;
+    Some(String::from_utf8_lossy(id.as_bytes()).into_owned())
 }
 
 fn ok(json: Bytes) -> Reply {
@@ -280,8 +322,7 @@ async fn post_changes<S: Service>(
     body: Body,
 ) -> Result<Reply, Problem> {
     let body = json_body(edge, asked, headers, body).await?;
-    let query = query::changes(&body, &edge.settings)?;
-    edge.service.feed(root, query).await.map(ok)
+    feed(edge, root, query::changes(&body, &edge.settings)?, headers).await
 }
 
 /// The body of a route whose parameters are a JSON object. A page of another origin cannot send one unasked.
@@ -310,17 +351,9 @@ fn content(format: Option<String>, headers: &HeaderMap) -> Result<Content, Probl
     let detail = match body::media_type(headers)?.as_deref() {
         Some("application/json") => return Ok(Content::Json),
         Some("application/x-ndjson") => return Ok(Content::Ndjson),
-        Some("application/vnd.laterbase.events") => {
-            "binary frames are not read by this version: send application/json or application/x-ndjson"
-                .to_owned()
-        }
-        Some(other) => format!(
-            "the Content-Type {other:?} is not read here: \
-             send application/json, application/x-ndjson, or name a format with ?format="
-        ),
-        None => {
-            "there is no Content-Type: send application/json, application/x-ndjson, or ?format=".to_owned()
-        }
+        Some("application/vnd.laterbase.events") => return Ok(Content::Frames),
+        Some(other) => format!("the Content-Type {other:?} is not read here: {SEND}"),
+        None => format!("there is no Content-Type: {SEND}"),
     };
     Err(Problem::new(Code::UnsupportedMediaType, detail))
 }

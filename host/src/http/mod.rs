@@ -11,13 +11,16 @@ pub mod service;
 pub mod settings;
 pub mod sse;
 
+mod accept;
 mod body;
 mod cors;
+mod csv;
 mod docs;
 mod guard;
 mod handler;
 mod listener;
 mod openapi;
+mod packing;
 mod query;
 mod reply;
 mod request_id;

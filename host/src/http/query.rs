@@ -3,7 +3,7 @@
 //! A plus sign reads as a space, as forms send it; times take the space back as a plus sign, so an offset such as
 //! `+12:00` may be written either way. `POST /{root}/e/changes` has the same parameters as members of a JSON body.
 
-use super::service::{Aspect, FeedQuery, Known, ViewQuery};
+use super::service::{Aspect, FeedQuery, Known, PageFormat, ViewQuery};
 use super::settings::Settings;
 use super::table::{self, Parameter, Shape};
 use crate::core::event::ValidTime;
@@ -113,7 +113,28 @@ pub(super) fn feed(query: Option<&str>, settings: &Settings) -> Result<FeedQuery
         from: parameters.time("from")?,
         to: parameters.time("to")?,
         type_: parameters.text("type"),
+        format: PageFormat::default(),
     })
+}
+
+/// What a live reader may know, in bytes of text: it is kept until the reader has caught up.
+const LIVE_VV_BYTES_MAX: usize = 256 << 10;
+
+/// Refuses what belongs to pages and is asked of a live feed.
+pub(super) fn live(query: &FeedQuery) -> Result<(), Problem> {
+    if query.vv.iter().map(String::len).sum::<usize>() > LIVE_VV_BYTES_MAX {
+        let detail = "the version vectors are too long for a live feed: catch up by pages, and come with the vv of the last one";
+        return Err(Problem::new(Code::VvTooLong, detail).with("limit", LIVE_VV_BYTES_MAX));
+    }
+    let named = [
+        ("cursor", query.cursor.is_some()),
+        ("limit", query.limit.is_some()),
+        ("max_bytes", query.max_bytes.is_some()),
+    ];
+    match named.into_iter().find(|(_, is_there)| *is_there) {
+        Some((name, _)) => Err(bad(name, "it belongs to a page, and a live feed has none")),
+        None => Ok(()),
+    }
 }
 
 /// The parameters of a View that go with `changes`.
@@ -246,6 +267,7 @@ pub(super) fn changes(body: &[u8], settings: &Settings) -> Result<FeedQuery, Pro
             TypeName::Name(name) => name,
             TypeName::Number(number) => number.to_string(),
         }),
+        format: PageFormat::default(),
     })
 }
 

@@ -1,12 +1,14 @@
 //! What goes back: JSON, problem+json, and the headers that belong to them.
 
-use super::service::ViewAnswer;
+use super::accept::Media;
+use super::csv;
+use super::service::{FeedAnswer, ViewAnswer};
 use super::sse::Stream;
 use crate::admit;
 use crate::problem::{Code, Problem};
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, RETRY_AFTER,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, RETRY_AFTER, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
@@ -18,6 +20,14 @@ pub(super) type Reply = Response<Body>;
 
 /// The header that says which preference was followed.
 pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Where a table that has no place for it goes on, how much is left, and what the caller knows at the end.
+pub(super) const CURSOR: HeaderName = HeaderName::from_static("laterbase-cursor");
+pub(super) const LEFT: HeaderName = HeaderName::from_static("laterbase-left");
+pub(super) const VV: HeaderName = HeaderName::from_static("laterbase-vv");
+
+/// Clients refuse headers that are much longer.
+const VV_HEADER_BYTES_MAX: usize = 4 << 10;
 
 /// JSON that is true now and may be another the next time.
 pub(super) fn json(status: StatusCode, json: Bytes) -> Reply {
@@ -31,6 +41,37 @@ pub(super) fn content(status: StatusCode, media_type: &'static str, bytes: Bytes
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+/// A page of the feed. What a format has no place for stands in headers, as far as those may be long.
+pub(super) fn feed(answer: FeedAnswer, media: Media) -> Reply {
+    let FeedAnswer { body, cursor, left, vv } = answer;
+    let mut reply = content(StatusCode::OK, media.content_type(), body);
+    let headers = reply.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("accept"));
+    if media == Media::Csv {
+        let vv = vv.filter(|vv| vv.len() <= VV_HEADER_BYTES_MAX);
+        let told = [(CURSOR, cursor), (LEFT, left.map(|left| left.to_string())), (VV, vv)];
+        for (name, text) in told {
+            if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    reply
+}
+
+/// A list of the host's own, as the caller takes it; its rows are the member of that name.
+pub(super) fn list((media, rows): (Media, &str), json: Bytes) -> Result<Reply, Problem> {
+    let body =
+        if media == Media::Csv { csv::list(&json, rows).map_err(|error| no_table(&error))? } else { json };
+    let mut reply = content(StatusCode::OK, media.content_type(), body);
+    reply.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    Ok(reply)
+}
+
+fn no_table(error: &serde_json::Error) -> Problem {
+    Problem::new(Code::Internal, format!("the answer does not fit a table: {error}"))
 }
 
 /// Server-sent events, for as long as both sides like.
@@ -65,8 +106,10 @@ pub(super) fn admitted(answer: &admit::Answer, minimal: bool) -> Reply {
 }
 
 /// The answer of a View: 304 without a body if the caller names it in `If-None-Match`.
-pub(super) fn view(answer: ViewAnswer, request: &HeaderMap) -> Reply {
-    let quoted = format!("\"{}\"", answer.etag);
+pub(super) fn view(answer: ViewAnswer, media: Media, request: &HeaderMap) -> Result<Reply, Problem> {
+    // The same answer in other bytes has another name.
+    let form = if media == Media::Csv { ".csv" } else { "" };
+    let quoted = format!("\"{}{form}\"", answer.etag);
     let known = request
         .get_all(axum::http::header::IF_NONE_MATCH)
         .iter()
@@ -78,13 +121,17 @@ pub(super) fn view(answer: ViewAnswer, request: &HeaderMap) -> Reply {
         let mut reply = Reply::new(Body::empty());
         *reply.status_mut() = StatusCode::NOT_MODIFIED;
         reply
+    } else if media == Media::Csv {
+        let (table, cursor) = csv::view(&answer.json).map_err(|error| no_table(&error))?;
+        feed(FeedAnswer { body: table, cursor, ..FeedAnswer::default() }, media)
     } else {
         json(StatusCode::OK, answer.json)
     };
     let etag = HeaderValue::from_str(&quoted).expect("an etag is visible ASCII");
     reply.headers_mut().insert(ETAG, etag);
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    reply
+    reply.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    Ok(reply)
 }
 
 /// An error as RFC 9457 problem+json.
@@ -96,7 +143,7 @@ pub(super) fn problem(problem: &Problem) -> Reply {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if problem.code == Code::UnsupportedMediaType {
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, identity"));
     }
     if leaves_body_unread(problem.code) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

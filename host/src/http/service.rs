@@ -30,6 +30,35 @@ pub struct FeedQuery {
     pub to: Option<ValidTime>,
     /// Only events of this type: its name, or its number in decimal digits.
     pub type_: Option<String>,
+    /// How the page is to be written.
+    pub format: PageFormat,
+}
+
+/// How a page of the feed is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PageFormat {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// A JSON object on each line.
+    Ndjson,
+    /// Binary frames.
+    Frames,
+    /// A table.
+    Csv,
+}
+
+/// A page of the feed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FeedAnswer {
+    /// The page as it is sent.
+    pub body: Bytes,
+    /// Where the walk goes on, for a format that has no place for it.
+    pub cursor: Option<String>,
+    /// How many dots are left at most, likewise.
+    pub left: Option<u64>,
+    /// What the caller knows at the end of the walk, likewise.
+    pub vv: Option<String>,
 }
 
 /// Parameters of a query of a View or Report, each of its form and within its limits.
@@ -131,8 +160,20 @@ pub trait Service: Send + Sync + 'static {
         request: admit::Request,
     ) -> impl Future<Output = Result<admit::Answer, Problem>> + Send;
 
-    /// One page of the events that the caller does not know, as JSON.
-    fn feed(&self, root: RootName, query: FeedQuery) -> impl Future<Output = Result<Bytes, Problem>> + Send;
+    /// One page of the events that the caller does not know.
+    fn feed(
+        &self,
+        root: RootName,
+        query: FeedQuery,
+    ) -> impl Future<Output = Result<FeedAnswer, Problem>> + Send;
+
+    /// The events that the caller does not know, and then those that arrive, live; behind the frame `id` if it had one.
+    fn follow(
+        &self,
+        root: RootName,
+        query: FeedQuery,
+        id: Option<String>,
+    ) -> impl Future<Output = Result<Stream, Problem>> + Send;
 
     /// One answer or one page of a View or Report.
     fn view(

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use std::convert::Infallible;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
@@ -20,8 +20,14 @@ const FRAMES_MAX: usize = 8;
 pub struct Gone;
 
 /// What a client reads.
-#[derive(Debug)]
-pub struct Stream(mpsc::Receiver<Bytes>);
+pub struct Stream {
+    frames: mpsc::Receiver<Bytes>,
+    /// What writes the frames, where the one who reads them drives it.
+    driver: Option<Driver>,
+}
+
+/// It ends when the stream does.
+type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Writes to one client.
 #[derive(Debug)]
@@ -29,8 +35,15 @@ pub struct Writer(mpsc::Sender<Bytes>);
 
 /// A stream and its writer; it ends when the writer is dropped.
 pub fn stream() -> (Writer, Stream) {
-    let (writer, reader) = mpsc::channel(FRAMES_MAX);
-    (Writer(writer), Stream(reader))
+    let (writer, frames) = mpsc::channel(FRAMES_MAX);
+    (Writer(writer), Stream { frames, driver: None })
+}
+
+/// A stream that is written while it is read, by the same task: what `run` makes is asked for more only when the client
+/// takes it, and is dropped with the connection. Thousands of those that wait cost little.
+pub fn driven<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(Writer) -> F) -> Stream {
+    let (writer, frames) = mpsc::channel(1);
+    Stream { frames, driver: Some(Box::pin(run(Writer(writer)))) }
 }
 
 impl Writer {
@@ -52,6 +65,11 @@ impl Writer {
         self.send(format!(": still here\nid: {id}\n\n")).await
     }
 
+    /// Writes frames as they are.
+    pub async fn frames(&self, frames: Bytes) -> Result<(), Gone> {
+        self.0.send(frames).await.map_err(|_| Gone)
+    }
+
     /// Ends when the client is gone.
     pub async fn gone(&self) {
         self.0.closed().await;
@@ -70,7 +88,23 @@ impl Body for Stream {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        let next = self.frames.poll_recv(context);
+        let next = match (next, &mut self.driver) {
+            (Poll::Pending, Some(driver)) => {
+                if driver.as_mut().poll(context).is_ready() {
+                    self.driver = None;
+                }
+                self.frames.poll_recv(context)
+            }
+            (next, _) => next,
+        };
+        next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("driven", &self.driver.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -87,7 +121,7 @@ mod tests {
         writer.pulse("8.0b").await.expect("there is room");
         let mut text = String::new();
         for _ in 0..3 {
-            let frame = stream.0.recv().await.expect("a frame");
+            let frame = stream.frames.recv().await.expect("a frame");
             text.push_str(std::str::from_utf8(&frame).expect("UTF-8"));
         }
         let expected = "event: change\nid: 7.0a\ndata: {\"a\":\ndata: 1}\n\nevent: caught-up\ndata: {}\n\n: still here\nid: 8.0b\n\n";

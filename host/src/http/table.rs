@@ -70,6 +70,9 @@ const fn parameter(name: &'static str, shape: Shape, meaning: &'static str) -> P
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
+const FRAMES: &str = "application/vnd.laterbase.events";
+const CSV: &str = "text/csv";
+const STREAM: &str = "text/event-stream";
 const FRAME: &str = "application/vnd.laterbase.sync";
 
 /// Parameters of `POST /{root}/e`.
@@ -147,6 +150,8 @@ pub(super) const ANY: &[Code] = &[
 /// Those of reading tables.
 const TABLES: &[Code] =
     &[Code::UnknownRoot, Code::Corrupt, Code::RootClosed, Code::OutcomeUnknown, Code::DiskFull];
+/// Those of a choice of forms.
+const FORM: &[Code] = &[Code::NotAcceptable];
 /// Those of a body.
 const BODY: &[Code] = &[
     Code::UnsupportedMediaType,
@@ -159,6 +164,11 @@ const BODY: &[Code] = &[
 ];
 const WRITE: &[Code] = &[
     Code::BadEvent,
+    Code::BadFrames,
+    Code::FramesVersion,
+    Code::FramesTruncated,
+    Code::FramesDamaged,
+    Code::FrameTooLong,
     Code::EmptyBody,
     Code::UnknownFormat,
     Code::EventTooLarge,
@@ -225,6 +235,7 @@ const LOAD: &[Code] = &[
     Code::PluginLayout,
     Code::PluginSelfCheck,
     Code::PluginConfigure,
+    Code::BadConfig,
     Code::PluginDeclaration,
     Code::NameTaken,
     Code::NameMismatch,
@@ -242,6 +253,20 @@ macro_rules! ok {
         &[Answer { status: "200", meaning: "The answer.", content: &[(JSON, $schema)] }]
     };
 }
+
+/// The same as a table, too.
+macro_rules! list {
+    ($schema:literal) => {
+        &[Answer { status: "200", meaning: "The answer.", content: &[(JSON, $schema), (CSV, "")] }]
+    };
+}
+
+/// A page of the feed in all its forms.
+const PAGE: &[Answer] = &[Answer {
+    status: "200",
+    meaning: "The page, or the live feed.",
+    content: &[(JSON, "FeedPage"), (NDJSON, ""), (FRAMES, ""), (CSV, ""), (STREAM, "")],
+}];
 
 /// What most operations are: read as JSON, without parameters or a body.
 const READ: Operation = Operation {
@@ -266,10 +291,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         path: "/{root}/e",
-        summary: "One page of the events that the caller does not know.",
+        summary: "One page of the events that the caller does not know; live as server-sent events.",
         parameters: FEED,
-        answers: ok!("FeedPage"),
-        codes: &[TABLES, WALK],
+        headers: &[("Last-Event-ID", "Where a live feed goes on.")],
+        answers: PAGE,
+        codes: &[TABLES, WALK, FORM],
         ..READ
     },
     Operation {
@@ -280,9 +306,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
         headers: &[
             ("Idempotency-Key", "A retry with the same text writes nothing twice."),
             ("Prefer", "return=minimal leaves the list of events out of the answer."),
-            ("Content-Encoding", "gzip"),
+            ("Content-Encoding", "gzip or zstd"),
         ],
-        bodies: &[(JSON, "NewEvents"), (NDJSON, "")],
+        bodies: &[(JSON, "NewEvents"), (NDJSON, ""), (FRAMES, "")],
         answers: &[
             Answer {
                 status: "201",
@@ -302,8 +328,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: "post",
         summary: "The feed, with its parameters as members of a JSON object.",
         bodies: &[(JSON, "FeedQuery")],
-        answers: ok!("FeedPage"),
-        codes: &[TABLES, BODY, WALK],
+        answers: PAGE,
+        codes: &[TABLES, BODY, WALK, FORM],
         ..READ
     },
     Operation {
@@ -318,11 +344,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Answer {
                 status: "200",
                 meaning: "The answer; with `changes`, a stream.",
-                content: &[(JSON, "ViewAnswer"), ("text/event-stream", "")],
+                content: &[(JSON, "ViewAnswer"), (CSV, ""), (STREAM, "")],
             },
             Answer { status: "304", meaning: "The answer is the one named in If-None-Match.", content: &[] },
         ],
-        codes: &[TABLES, ASK],
+        codes: &[TABLES, ASK, FORM],
         ..READ
     },
     Operation {
@@ -344,11 +370,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer { status: "200", meaning: "The figures.", content: &[("text/plain", "")] }],
         ..READ
     },
-    Operation { path: "/_/roots", summary: "All roots.", answers: ok!("Roots"), ..READ },
+    Operation { path: "/_/roots", summary: "All roots.", answers: list!("Roots"), codes: &[FORM], ..READ },
     Operation {
         path: "/_/plugins",
         summary: "All plugins: generation, views, progress, last error.",
-        answers: ok!("Plugins"),
+        answers: list!("Plugins"),
+        codes: &[FORM],
         ..READ
     },
     Operation {
@@ -382,7 +409,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         path: "/_/peers",
         summary: "How it stands with every peer: connected, to pull, to push, last error.",
-        answers: ok!("Peers"),
+        answers: list!("Peers"),
+        codes: &[FORM],
         ..READ
     },
     Operation {

@@ -187,7 +187,8 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
         }
     }
 
-    /// Stays connected until only another round can tell what is different.
+    /// Stays connected until only another round can tell what is different. Who also dials us, and waits for news there,
+    /// is not pushed to: the answer is on its way.
     async fn listen(
         &self,
         root: &str,
@@ -205,12 +206,15 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
                 tokio::select! {
                     answer = &mut heard => break answer?,
                     Ok(()) = commits.changed() => {
-                        push_live(replica, talk, link).await?;
+                        let is_told = replica.is_watched_by(link.current());
+                        if !is_told {
+                            push_live(replica, talk, link).await?;
+                        }
                         self.show(root, replica, link)?;
                         match lacks(replica, link)? {
                             Lacks::Nothing => relay = None,
-                            Lacks::Ours => return Ok(()),
-                            Lacks::Others => relay = relay.or_else(|| Some(Instant::now() + self.relay_pause())),
+                            Lacks::Ours if !is_told => return Ok(()),
+                            Lacks::Ours | Lacks::Others => relay = relay.or_else(|| Some(Instant::now() + self.relay_pause())),
                         }
                     }
                     () = until(relay) => {

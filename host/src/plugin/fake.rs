@@ -35,18 +35,21 @@ pub(crate) fn declaration() -> Declaration {
             types: vec![made, lost],
             formats: vec!["lines".to_owned()],
             retracts: true,
+            depends: None,
         }],
         keyspaces: vec![KeyspaceDeclaration {
             name: "all".to_owned(),
             revision: 1,
             types: vec![1, 2],
             parts: 1,
+            depends: None,
         }],
         views: vec![ViewDeclaration {
             name: "sum".to_owned(),
             revision: 1,
             keyspace: 0,
             algebra: AlgebraKind::Group,
+            depends: None,
         }],
         reports: vec![ReportDeclaration { name: "list".to_owned(), revision: 1 }],
     }

@@ -12,7 +12,7 @@ use super::services::Services;
 use crate::core::event::{EventKey, ValidTime, Value};
 use crate::core::limits::AGGREGATE_KEY_BYTES_MAX;
 use laterbase_plugin::abi::{
-    Call, DeltaRef, Emission, Emitted, InstanceBox, IntakeEvent, PluginResult, Rows, Span,
+    Call, DeltaRef, Emission, Emitted, InstanceBox, IntakeEvent, PluginResult, Rows, Span, Verdict,
 };
 use laterbase_plugin::abi_stable::std_types::{ROption, RSlice, RStr, RVec};
 use laterbase_plugin::declare::{Declaration, KeyspaceDeclaration};
@@ -152,19 +152,44 @@ impl Instance {
         &self.declaration
     }
 
-    /// The Schema's verdicts on events in their newest version; events that are not named are admitted.
+    /// The Schema's verdicts on events in their newest version; events that are not named are admitted, one that is
+    /// named several times has several faults.
     pub fn admit(
         &self,
         services: &Services,
         schema: u32,
         events: &[EventRef<'_>],
     ) -> Result<Vec<Refusal>, CallError> {
+        self.verdicts(services, "admit", events, |call, batch, out| {
+            self.abi.admit(call, schema, batch.into(), out)
+        })
+    }
+
+    /// The same for events that their clients wrote in older versions, as they were sent.
+    pub fn admit_old(
+        &self,
+        services: &Services,
+        schema: u32,
+        events: &[EventRef<'_>],
+    ) -> Result<Vec<Refusal>, CallError> {
+        self.verdicts(services, "admit_old", events, |call, batch, out| {
+            self.abi.admit_old(call, schema, batch.into(), out)
+        })
+    }
+
+    fn verdicts(
+        &self,
+        services: &Services,
+        hook: &'static str,
+        events: &[EventRef<'_>],
+        judge: impl Fn(&Call<'_>, &[EventRef<'_>], &mut RVec<Verdict>) -> PluginResult<()>,
+    ) -> Result<Vec<Refusal>, CallError> {
         let mut refusals = Vec::new();
-        self.in_batches(services, "admit", events, |call, base, batch| {
+        self.in_batches(services, hook, events, |call, base, batch| {
             let mut out = RVec::new();
-            self.run("admit", || self.abi.admit(call, schema, batch.into(), &mut out))?;
+            self.run(hook, || judge(call, batch, &mut out))?;
             for verdict in out {
-                let event = self.index("admit", verdict.event, batch.len())?;
+                let event = self.index(hook, verdict.event, batch.len())?;
                 refusals.push(Refusal {
                     event: base + event,
                     pointer: verdict.pointer.into(),

@@ -179,6 +179,9 @@ pub enum LoadError {
     /// The plugin's own check of itself fails.
     #[error("self check: {0}")]
     SelfCheck(#[source] CallError),
+    /// The configuration cannot be read.
+    #[error("configuration: {0}")]
+    Configuration(#[source] Cause),
     /// The plugin refuses its configuration.
     #[error("configure for root {root}: {source}")]
     Configure {
@@ -292,6 +295,7 @@ impl LoadError {
             Self::Header { .. } => Code::PluginHeader,
             Self::Layout { .. } => Code::PluginLayout,
             Self::SelfCheck(_) => Code::PluginSelfCheck,
+            Self::Configuration(_) => Code::BadConfig,
             Self::Configure { .. } => Code::PluginConfigure,
             Self::Declaration { .. } => Code::PluginDeclaration,
             Self::NameTaken(_) | Self::PluginTaken { .. } => Code::NameTaken,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 /// Every hook that is measured by name.
 const HOOKS: &[&str] = &[
     "admit",
+    "admit_old",
     "upcast",
     "retracts",
     "intake",

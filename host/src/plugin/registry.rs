@@ -1,7 +1,7 @@
 //! Which plugins serve, and their replacement while the host runs.
 //!
 //! ```text
-//! read twice -> elf -> [unchanged?] -> private copy -> probe -> dlopen -> configure every Root
+//! read twice, and the configuration -> [unchanged?] -> elf -> private copy -> probe -> dlopen -> configure every Root
 //!   -> new Catalog beside the old -> views prepared -> swap (one pointer)
 //!   -> the old one drains as its last Arc goes
 //! ```
@@ -41,8 +41,8 @@ pub struct Options {
     pub probe: Option<Probe>,
     /// Where the laws that a plugin declares find stored events to be tried on.
     pub events: Arc<dyn Events>,
-    /// The configuration of each plugin by its declared name.
-    pub configurations: BTreeMap<String, Configuration>,
+    /// What plugins are configured with.
+    pub configurations: Arc<dyn Configurations>,
     /// BLAKE3 of the program itself: stands for the library of a plugin that is linked into it.
     pub program: [u8; 32],
     /// From so many loaded libraries on every load warns, for none is ever unloaded.
@@ -55,6 +55,19 @@ pub struct Options {
 pub trait Events: std::fmt::Debug + Send + Sync {
     /// Some events of a Root, within the limits for samples; none if there are none, or if they cannot be read now.
     fn sample(&self, root: &str) -> Vec<Sample>;
+}
+
+/// What plugins are configured with; asked anew for each load.
+pub trait Configurations: std::fmt::Debug + Send + Sync {
+    /// The configuration of the plugin that declares this name; empty if nothing is said about it.
+    fn read(&self, plugin: &str) -> Result<Configuration, Cause>;
+}
+
+/// A configuration that never changes, by the plugin's declared name.
+impl Configurations for BTreeMap<String, Configuration> {
+    fn read(&self, plugin: &str) -> Result<Configuration, Cause> {
+        Ok(self.get(plugin).cloned().unwrap_or_default())
+    }
 }
 
 /// There are no stored events: laws are tried on made-up ones.
@@ -78,7 +91,7 @@ pub enum Reloaded {
         /// Its number.
         generation: u32,
     },
-    /// The file holds what already serves.
+    /// The file holds what already serves, and the configuration is the same.
     Unchanged {
         /// The number of the serving generation.
         generation: u32,
@@ -120,6 +133,9 @@ pub(super) struct Serving {
     pub(super) generation: u32,
     pub(super) library: [u8; 32],
     pub(super) manifest: Manifest,
+    /// The library's code, which serves again when only the configuration changes.
+    module: Module,
+    configuration: Configuration,
     pub(super) instances: Vec<Arc<Instance>>,
     /// What its laws were tried on; nothing where nothing is tried.
     pub(super) trials: Trials,
@@ -163,12 +179,13 @@ impl Registry {
         let module = Module::new(plugin.module());
         let manifest = module.manifest()?;
         self.check_not_taken(&manifest.name, None)?;
-        let configuration = self.configuration(&manifest.name);
+        let configuration = self.configuration(&manifest.name)?;
         let library = self.options.program;
-        let instances = module.configure(&manifest, 0, library, configuration)?;
+        let instances = module.configure(&manifest, 0, library, &configuration)?;
         let name = Some(manifest.name.clone());
         let trials = Trials::new();
-        let serving = Some(Serving { generation: 0, library, manifest, instances, trials });
+        let serving =
+            Some(Serving { generation: 0, library, manifest, module, configuration, instances, trials });
         self.swap_in(Entry { name, file: None, serving, failure: None }, &mut |_| Ok(()))
     }
 
@@ -331,7 +348,9 @@ impl Registry {
     ) -> Result<Reloaded, LoadError> {
         let candidate = Candidate::read(file)?;
         let live = self.entry_of(file).and_then(|entry| entry.serving);
-        if let Some(live) = live.as_ref().filter(|live| live.library == candidate.library) {
+        if let Some(live) = live.as_ref().filter(|live| live.library == candidate.library)
+            && self.configuration(&live.manifest.name)? == live.configuration
+        {
             return Ok(Reloaded::Unchanged { generation: live.generation });
         }
         let section = candidate.check()?;
@@ -360,14 +379,19 @@ impl Registry {
         section: &Section,
         live: Option<&Serving>,
     ) -> Result<Serving, LoadError> {
-        let configuration = self.configuration(&section.name);
+        let configuration = self.configuration(&section.name)?;
         let copy = candidate.copy_into(&self.options.stage)?;
         let trials = match &self.options.probe {
-            Some(probe) => self.try_out(probe, copy.path(), section, live)?,
+            Some(probe) => self.try_out((probe, copy.path()), section, &configuration, live)?,
             None => Trials::new(),
         };
-        self.count_load()?;
-        let module = Module::new(loader::open(copy.path(), &section.entry)?);
+        let module = if let Some(live) = live.filter(|live| live.library == candidate.library) {
+            // Only the configuration is another: the code is here.
+            live.module
+        } else {
+            self.count_load()?;
+            Module::new(loader::open(copy.path(), &section.entry)?)
+        };
         drop(copy);
         let manifest = module.manifest()?;
         if manifest.name != section.name || manifest.version != section.version {
@@ -380,25 +404,24 @@ impl Registry {
             module.self_check(&manifest.name)?;
         }
         let (library, generation) = (candidate.library, live.map_or(0, |live| live.generation) + 1);
-        let instances = module.configure(&manifest, generation, library, configuration)?;
+        let instances = module.configure(&manifest, generation, library, &configuration)?;
         for (root, warning) in
             trials.iter().flat_map(|(root, tried)| tried.warnings.iter().map(move |it| (root, it)))
         {
             tracing::warn!(plugin = manifest.name, root, "{warning}");
         }
-        Ok(Serving { generation, library, manifest, instances, trials })
+        Ok(Serving { generation, library, manifest, module, configuration, instances, trials })
     }
 
     /// Tries a library in a child process, on stored events of its Roots where there are any. Which Roots a plugin is
     /// for is known from the generation that serves, or else only once it was tried.
     fn try_out(
         &self,
-        probe: &Probe,
-        copy: &Path,
+        (probe, copy): (&Probe, &Path),
         section: &Section,
+        configuration: &Configuration,
         live: Option<&Serving>,
     ) -> Result<Trials, LoadError> {
-        let configuration = self.configuration(&section.name);
         let sample = |roots: &mut dyn Iterator<Item = &String>| -> Samples {
             let samples = roots.map(|root| (root.clone(), self.options.events.sample(root)));
             samples.filter(|(_, events)| !events.is_empty()).collect()
@@ -487,9 +510,8 @@ impl Registry {
         self.state().entries.iter().find(|entry| entry.file.as_deref() == Some(file)).cloned()
     }
 
-    fn configuration(&self, name: &str) -> &Configuration {
-        static NONE: Configuration = Configuration::new();
-        self.options.configurations.get(name).unwrap_or(&NONE)
+    fn configuration(&self, name: &str) -> Result<Configuration, LoadError> {
+        self.options.configurations.read(name).map_err(LoadError::Configuration)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

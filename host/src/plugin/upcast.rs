@@ -125,17 +125,14 @@ impl RootCatalog {
     /// The Schemas' refusals of events in their newest version, in the order of the events. Events whose type
     /// nobody owns are not judged.
     pub fn admit(&self, services: &Services, events: &[EventRef<'_>]) -> Result<Vec<Refusal>, CallError> {
-        let mut refusals = Vec::new();
-        for Share { schema, at, events } in self.shares(events, |_, _| true) {
-            for mut refusal in schema.instance.admit(services, schema.index, &events)? {
-                if let Some(at) = at.get(refusal.event) {
-                    refusal.event = *at;
-                    refusals.push(refusal);
-                }
-            }
-        }
-        refusals.sort_by_key(|refusal| refusal.event);
-        Ok(refusals)
+        let shares = self.shares(events, |_, _| true);
+        refusals(shares, |schema, events| schema.instance.admit(services, schema.index, events))
+    }
+
+    /// The Schemas' refusals of events as they were sent, of those that are of an older version than the newest.
+    pub fn admit_old(&self, services: &Services, events: &[EventRef<'_>]) -> Result<Vec<Refusal>, CallError> {
+        let shares = self.shares(events, |event, known| (1..known.version).contains(&event.version));
+        refusals(shares, |schema, events| schema.instance.admit_old(services, schema.index, events))
     }
 
     /// The events that `wanted` picks, shared out to the Schemas that own their types.
@@ -162,6 +159,24 @@ impl RootCatalog {
         }
         shares.into_values().collect()
     }
+}
+
+/// What each Schema refuses of its share, in the order of all events.
+fn refusals(
+    shares: Vec<Share<'_, '_>>,
+    judge: impl Fn(&SchemaRef, &[EventRef<'_>]) -> Result<Vec<Refusal>, CallError>,
+) -> Result<Vec<Refusal>, CallError> {
+    let mut refusals = Vec::new();
+    for Share { schema, at, events } in shares {
+        for mut refusal in judge(schema, &events)? {
+            if let Some(at) = at.get(refusal.event) {
+                refusal.event = *at;
+                refusals.push(refusal);
+            }
+        }
+    }
+    refusals.sort_by_key(|refusal| refusal.event);
+    Ok(refusals)
 }
 
 /// The event as the newest version of its type, its data still as stored.

@@ -4,7 +4,7 @@ use super::Front;
 use super::standing::{Reason, Standing, Why};
 use crate::admit;
 use crate::http::names::{PluginName, RootName, ViewName};
-use crate::http::service::{FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::service::{FeedAnswer, FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::http::sse::Stream;
 use crate::problem::{Code, Problem};
 use bytes::Bytes;
@@ -34,8 +34,12 @@ impl Service for Entrance {
         self.front()?.admit(root, request).await
     }
 
-    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {
+    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<FeedAnswer, Problem> {
         self.front()?.feed(root, query).await
+    }
+
+    async fn follow(&self, root: RootName, query: FeedQuery, id: Option<String>) -> Result<Stream, Problem> {
+        self.front()?.follow(root, query, id).await
     }
 
     async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {

@@ -6,7 +6,7 @@ use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, ValidTime, Value};
 use crate::core::gset::{self, Candidate, Look};
 use crate::http::names::{PluginName, RootName, ViewName};
-use crate::http::service::{FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::service::{FeedAnswer, FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::http::sse::Stream;
 use crate::http::{Accept, Server, Settings};
 use crate::peers::{Connect, Dialler, PeerStatus, Roots};
@@ -180,7 +180,11 @@ impl Service for Front {
         self.0.replica.answer(&ask).map(Bytes::from).map_err(|fault| fault.problem())
     }
 
-    async fn feed(&self, _: RootName, _: FeedQuery) -> Result<Bytes, Problem> {
+    async fn feed(&self, _: RootName, _: FeedQuery) -> Result<FeedAnswer, Problem> {
+        Self::none()
+    }
+
+    async fn follow(&self, _: RootName, _: FeedQuery, _: Option<String>) -> Result<Stream, Problem> {
         Self::none()
     }
 

@@ -23,6 +23,7 @@ mod replica;
 mod round;
 mod state;
 mod verify;
+mod watchers;
 
 pub use agree::agree;
 pub use error::{ExchangeError, FrameError, SyncError};

@@ -12,6 +12,7 @@ use super::page::{Page, Wanted};
 use super::ready::ReadyPage;
 use super::reconcile::Items;
 use super::state::{Digest, Span, State, lacking};
+use super::watchers::Watchers;
 use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, Seq, ValidTime, ValueHash};
 use crate::core::gset::{self, Candidate, Incoming, Merged, Ready};
@@ -37,6 +38,7 @@ pub struct Replica {
     wall: Arc<dyn Wall>,
     mint: Mint,
     asked: Mutex<Asked>,
+    watchers: Mutex<Watchers>,
     items: Mutex<Option<(Digest, Arc<Items>)>>,
     /// The digest of the state that belongs to this head: every peer that waits for news asks for it.
     digest: Mutex<Option<(Arc<Head>, Digest)>>,
@@ -76,7 +78,8 @@ impl Replica {
     /// The tables of `store` as a replica.
     pub fn new(store: Arc<dyn Store>, clock: Arc<Mutex<Clock>>, wall: Arc<dyn Wall>, mint: Mint) -> Self {
         let (commits, _) = watch::channel(0);
-        let (asked, items, digest) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (asked, watchers) = (Mutex::default(), Mutex::default());
+        let (items, digest) = (Mutex::default(), Mutex::default());
         let (merged, is_merging) = (Box::new(|_| ()), AtomicBool::new(false));
         let (dictionary, dictionary_arrivals_min) = (Mutex::default(), DICTIONARY_ARRIVALS_MIN);
         Self {
@@ -85,6 +88,7 @@ impl Replica {
             wall,
             mint,
             asked,
+            watchers,
             items,
             digest,
             dictionary,
@@ -147,7 +151,7 @@ impl Replica {
         let dictionary = dictionary.as_deref();
         let tell = match &ask.question {
             Question::Greet { digest } => self.greeted(digest)?,
-            Question::Meet { state } => self.met(state)?,
+            Question::Meet { state } => self.met(ask.link, state)?,
             Question::Pull { known, want, whole, bytes_max } => {
                 let wanted = Wanted {
                     spans: want,
@@ -186,6 +190,7 @@ impl Replica {
     /// Whether the answer to `ask` should wait for a commit: it is a `Watch`, and nothing is new.
     pub fn is_quiet(&self, ask: &Ask) -> Result<bool, SyncError> {
         let Question::Watch { digest, .. } = &ask.question else { return Ok(false) };
+        lock(&self.watchers).watched(ask.link, self.now_ms());
         Ok(self.digest()? == *digest)
     }
 
@@ -210,7 +215,8 @@ impl Replica {
         Ok(Tell::State { state: self.state()?, forked: Vec::new(), now_ms })
     }
 
-    fn met(&self, theirs: &State) -> Result<Tell, SyncError> {
+    fn met(&self, link: u64, theirs: &State) -> Result<Tell, SyncError> {
+        lock(&self.watchers).met(link, theirs.current(), self.now_ms());
         let tables = self.store.read()?;
         let state = State::of(tables.as_ref())?;
         let differing = theirs.differing(tables.as_ref())?;
@@ -303,6 +309,11 @@ impl Replica {
     /// The next page of what is wanted.
     pub(super) fn page(&self, wanted: Wanted<'_>) -> Result<Page, SyncError> {
         Ok(Page::collect(self.store.read()?.as_ref(), wanted, self.stamp())?)
+    }
+
+    /// Whether the replica that admits under `origin` waits for our news on a link of its own.
+    pub fn is_watched_by(&self, origin: Origin) -> bool {
+        lock(&self.watchers).is_watched_by(origin, self.now_ms())
     }
 
     /// What of `spans` may be asked for on `link`.

@@ -124,6 +124,11 @@ impl Link {
         &self.known
     }
 
+    /// The Origin that the peer admits under, as it said last.
+    pub fn current(&self) -> Origin {
+        self.current
+    }
+
     /// The exchange broke: smaller pages have better chances.
     pub fn broke(&mut self) {
         self.page_bytes = (self.page_bytes / 2).max(SYNC_PAGE_BYTES_MIN);

@@ -33,7 +33,7 @@ impl Rooted {
             stage: folder.path().join("stage"),
             probe: None,
             events: Arc::new(NoEvents),
-            configurations: BTreeMap::new(),
+            configurations: Arc::new(BTreeMap::new()),
             program: [0; 32],
             generations_warn: 64,
             generations_max: 64,

@@ -1,8 +1,11 @@
 //! A replica as maps, and the plain meaning of a walk over it.
 
 use crate::core::event::*;
-use crate::core::knowledge::{Knowledge, Sum};
+use crate::core::knowledge::{DotSet, Knowledge, Sum};
 use crate::core::tables::{self, *};
+use crate::feed::format::{Form, Format};
+use crate::feed::query::Filters;
+use crate::feed::walk::Walk;
 use crate::feed::{Page, Query, TypeNames, page};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,7 +225,7 @@ pub(super) struct Seen {
 
 /// The events of a page, read back from its JSON.
 pub(super) fn seen(page: &Page) -> Vec<Seen> {
-    let json: serde_json::Value = serde_json::from_slice(&page.clone().into_json()).expect("a page is JSON");
+    let json: serde_json::Value = serde_json::from_slice(&page.clone().into_body()).expect("a page is JSON");
     let events = json["events"].as_array().expect("events is an array");
     let read = |event: &serde_json::Value| {
         let data = serde_json::to_vec(&event["data"]).expect("a value has a text");
@@ -240,6 +243,17 @@ pub(super) fn seen(page: &Page) -> Vec<Seen> {
 
 pub(super) fn facts(seen: &[Seen]) -> Vec<Fact> {
     seen.iter().map(|event| (event.key, event.hash)).collect()
+}
+
+/// A walk whose pages are JSON.
+pub(super) fn plain_walk<'w>(
+    tables: &'w dyn Tables,
+    filters: &'w Filters,
+    pin: &'w Knowledge,
+    known: &'w DotSet,
+) -> Walk<'w> {
+    static NONE: BTreeSet<(EventKey, ValueHash)> = BTreeSet::new();
+    Walk { tables, filters, pin, known, later: &NONE, names: &Names, form: Form::Page(Format::Json) }
 }
 
 /// The query of a caller that knows `vv`.

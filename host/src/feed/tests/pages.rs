@@ -4,7 +4,7 @@ use super::model::*;
 use crate::core::event::*;
 use crate::core::knowledge::{DotSet, Term, vv_of_server};
 use crate::feed::query::Filters;
-use crate::feed::walk::{Bounds, Walk, Way};
+use crate::feed::walk::{Bounds, Way};
 use crate::feed::{FeedError, Page, Query, page};
 use crate::problem::Code;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn code(result: Result<Page, FeedError>) -> Code {
 }
 
 fn json(replica: &Replica, query: &Query) -> String {
-    String::from_utf8(get(replica, query).expect("a page").into_json()).expect("JSON is UTF-8")
+    String::from_utf8(get(replica, query).expect("a page").into_body()).expect("JSON is UTF-8")
 }
 
 /// Ten events of Origin 1, one a second.
@@ -356,7 +356,7 @@ fn walk_by(
     known: &DotSet,
     events_max: usize,
 ) -> (usize, u64) {
-    let walk = Walk { tables: replica, filters, pin: &replica.known, known, names: &Names };
+    let walk = plain_walk(replica, filters, &replica.known, known);
     let bounds = Bounds { events_max, bytes_max: 16 << 20 };
     let (mut mark, mut pages, mut dots) = (None, 0, 0);
     loop {

@@ -135,19 +135,19 @@ proptest! {
         types in proptest::collection::btree_set(1..3_u32, 0..2),
     ) {
         use crate::core::knowledge::{DotSet, Term};
-        use crate::feed::{query::Filters, walk::{Bounds, Walk, Way}};
+        use crate::feed::{query::Filters, walk::{Bounds, Way}};
         let replica = replica_of(&steps);
         let terms = [Term { origin: origin(1), intervals: vec![1..=known + 1], check: None }];
         let known = DotSet::of_terms(terms.iter().filter(|_| known > 0));
         let from_ms = from.map(|ms| key(ms, 0).time().millis());
         let filters = Filters { from_ms, to_ms: None, types };
-        let walk = Walk { tables: &replica, filters: &filters, pin: &replica.known, known: &known, names: &Names };
+        let walk = plain_walk(&replica, &filters, &replica.known, &known);
         let bounds = Bounds { events_max: limit, bytes_max: 1 << 20 };
         let (mut mark, mut pages) = (None, 0);
         loop {
             pages += 1;
             let ways = [Way::Scan(u64::MAX), Way::Collect].map(|way| walk.page_by([way], mark, bounds).expect("held"));
-            prop_assert_eq!(&ways[0].json, &ways[1].json);
+            prop_assert_eq!(&ways[0].body, &ways[1].body);
             prop_assert_eq!(ways[0].dots, ways[1].dots);
             prop_assert_eq!(ways[0].more.is_some(), ways[1].more.is_some());
             match ways[pages % 2].more {
@@ -171,24 +171,19 @@ impl SwapWalk {
         use crate::core::knowledge::DotSet;
         use crate::feed::{
             query::Filters,
-            walk::{Bounds, Walk, Way},
+            walk::{Bounds, Way},
         };
         let (filters, known) = (Filters::default(), DotSet::default());
         let bounds = Bounds { events_max: 1, bytes_max: 1 << 20 };
         let way = if self.scan { Way::Scan(u64::MAX) } else { Way::Collect };
         let (mut given, mut mark) = (Vec::new(), None);
         for _ in 0..200 {
-            let walk = Walk {
-                tables: &self.here,
-                filters: &filters,
-                pin: &pinned.known,
-                known: &known,
-                names: &Names,
-            };
+            let walk = plain_walk(&self.here, &filters, &pinned.known, &known);
             let walked = walk.page_by([way], mark, bounds).expect("held");
             let page = crate::feed::Page {
-                json: walked.json,
+                body: walked.body,
                 ends: walked.ends,
+                format: crate::feed::Format::Json,
                 cursor: None,
                 left: None,
                 vv: Some(String::new()),
@@ -272,7 +267,7 @@ fn equal_knowledge_gives_equal_bytes() {
     a.merge(&b);
     b.merge(&before);
     let bytes = |replica: &Replica| {
-        crate::feed::page(replica, ROOT, &Query::default(), &Names).expect("a page").into_json()
+        crate::feed::page(replica, ROOT, &Query::default(), &Names).expect("a page").into_body()
     };
     assert_eq!(bytes(&a), bytes(&b));
     assert_eq!(

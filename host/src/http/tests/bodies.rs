@@ -157,3 +157,58 @@ async fn a_slow_honest_body() {
     assert_eq!(outcome(&to_end(&mut stream).await), "201");
     assert!(start.elapsed() >= Duration::from_mins(1));
 }
+
+// Zstandard is read within the same limits: at their edges, as a bomb, with too large a window, cut, twice in a row.
+#[tokio::test]
+async fn zstd_bodies() {
+    const ZSTD: &str = "content-type: application/json\r\ncontent-encoding: zstd\r\n";
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).expect("into memory");
+    let bench = Bench::new(small());
+    assert_eq!(outcome(&bench.post("/t/e", ZSTD, &zstd(&vec![b' '; 20_000])).await), "201");
+    assert_eq!(outcome(&bench.post("/t/e", ZSTD, &zstd(&vec![b' '; 20_001])).await), "413 body_too_large");
+    let whole = zstd(b"{\"a\":1}");
+    // A frame of one raw block, whose head asks for a window of this power of two.
+    let windowed = |log: u8| [b"\x28\xb5\x2f\xfd\x00", &[(log - 10) << 3][..], b"\x39\0\0{\"a\":1}"].concat();
+    let table = [
+        (whole.clone(), "201"),
+        ([whole.clone(), whole.clone()].concat(), "201"),
+        (whole[..whole.len() - 1].to_vec(), "400 bad_encoding"),
+        (b"{}".to_vec(), "400 bad_encoding"),
+        (windowed(23), "201"),
+        (windowed(27), "400 bad_encoding"),
+    ];
+    for (body, expected) in table {
+        assert_eq!(outcome(&bench.post("/t/e", ZSTD, &body).await), expected, "{body:?}");
+    }
+    assert_eq!(bench.fake.calls()[2], "admit t Json true None 14 bytes");
+    let settings = Settings { inflated_bytes_max: 6 << 20, bodies_bytes_max: 1 << 20, ..Settings::default() };
+    let bench = Bench::new(settings);
+    let honest = zstd(&vec![b' '; 6 << 20]);
+    assert_eq!(outcome(&bench.post("/t/e", ZSTD, &honest).await), "503 overloaded");
+    let bomb = zstd(&vec![b' '; 100 << 20]);
+    assert_eq!(outcome(&bench.post("/t/e", ZSTD, &bomb).await), "413 body_too_large");
+}
+
+// An answer is packed as the client takes it, if it is large enough; its name says that its bytes are others.
+#[tokio::test]
+async fn packed_answers() {
+    let bench = Bench::new(Settings::default());
+    let (mut stream, mut large) = (bench.connect(), Vec::new());
+    let asked =
+        "GET /_/openapi.json HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept-encoding: zstd\r\n\r\n";
+    stream.write_all(asked.as_bytes()).await.expect("the pipe holds it");
+    stream.read_to_end(&mut large).await.expect("the other side closes in order");
+    let plain = bench.line("GET /_/openapi.json", "").await;
+    let end = large.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let head = String::from_utf8_lossy(&large[..end]).into_owned();
+    assert_eq!(
+        (header(&head, "content-encoding"), header(&head, "vary")),
+        (Some("zstd"), Some("accept-encoding"))
+    );
+    assert_eq!(zstd::decode_all(&large[end..]).expect("zstd"), body(&plain).as_bytes());
+    assert_eq!(header(&plain, "vary"), Some("accept-encoding"));
+    let small = bench.line("GET /_/livez", "accept-encoding: gzip\r\n").await;
+    assert_eq!((body(&small), header(&small, "content-encoding")), (r#"{"live":true}"#, None));
+    let stream = bench.line("GET /tally/e", "accept: text/event-stream\r\naccept-encoding: gzip\r\n").await;
+    assert_eq!(header(&stream, "content-encoding"), None);
+}

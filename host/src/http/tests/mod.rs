@@ -10,7 +10,7 @@ mod requests;
 
 use super::listener::{Phase, Site, connection};
 use super::names::{PluginName, RootName, ViewName};
-use super::service::{FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use super::service::{FeedAnswer, FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use super::settings::Settings;
 use super::sse::{self, Stream};
 use crate::admit::{self, Answer};
@@ -69,9 +69,17 @@ impl Service for Arc<Fake> {
         })
     }
 
-    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<Bytes, Problem> {
+    async fn feed(&self, root: RootName, query: FeedQuery) -> Result<FeedAnswer, Problem> {
         self.note(format!("feed {root} {:?}", query.vv));
-        Ok(Bytes::from_static(br#"{"events":[]}"#))
+        let body = Bytes::from(format!("{:?}", query.format));
+        Ok(FeedAnswer { body, cursor: Some("c".to_owned()), left: Some(7), vv: None })
+    }
+
+    async fn follow(&self, root: RootName, query: FeedQuery, id: Option<String>) -> Result<Stream, Problem> {
+        self.note(format!("follow {root} {:?} {id:?}", query.vv));
+        Ok(sse::driven(|writer| async move {
+            writer.event("caught-up", Some("7.0a"), "{}").await.expect("somebody reads");
+        }))
     }
 
     async fn view(&self, root: RootName, view: ViewName, query: ViewQuery) -> Result<ViewAnswer, Problem> {

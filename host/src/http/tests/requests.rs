@@ -113,7 +113,7 @@ async fn posts() {
         ("/tally/e?format=epcis", "", "201"),
         ("/tally/e", edge.as_str(), "201"),
         ("/tally/e", "content-type: application/json; charset=latin1\r\n", "415 unsupported_media_type"),
-        ("/tally/e", "content-type: application/vnd.laterbase.events\r\n", "415 unsupported_media_type"),
+        ("/tally/e", "content-type: application/vnd.laterbase.events\r\n", "201"),
         ("/tally/e", "content-type: application/x-www-form-urlencoded\r\n", "415 unsupported_media_type"),
         ("/tally/e", "", "415 unsupported_media_type"),
         ("/tally/e", long.as_str(), "400 bad_header"),
@@ -152,6 +152,7 @@ async fn posts() {
         r#"admit tally Format { name: "epcis", content_type: "text/weird; a=b" } true None 2 bytes"#,
         r#"admit tally Format { name: "epcis", content_type: "" } true None 2 bytes"#,
         &long_key,
+        "admit tally Frames true None 2 bytes",
         "admit full Json true None 2 bytes",
         "feed tally []",
     ];
@@ -226,4 +227,74 @@ async fn cors() {
     assert!(may_send.contains("idempotency-key"), "{may_send}");
     let options = bench.line("OPTIONS /tally/e", ours).await;
     assert_eq!((status(&options), header(&options, "allow")), ("204", Some("GET, HEAD, POST, OPTIONS")));
+}
+
+// What Accept asks for is what comes, or 406 with what there is; a stream's id goes inward.
+#[tokio::test]
+async fn accepted_forms() {
+    let bench = Bench::new(Settings::default());
+    let table = [
+        ("GET /tally/e", "", "200", "application/json", "Json"),
+        ("GET /tally/e", "accept: application/x-ndjson\r\n", "200", "application/x-ndjson", "Ndjson"),
+        ("GET /tally/e", "accept: text/csv\r\n", "200", "text/csv; charset=utf-8; header=present", "Csv"),
+        (
+            "GET /tally/e",
+            "accept: application/vnd.laterbase.events, application/json;q=0.5\r\n",
+            "200",
+            "application/vnd.laterbase.events",
+            "Frames",
+        ),
+        ("GET /tally/e", "accept: text/html\r\n", "406 not_acceptable", "application/problem+json", ""),
+        (
+            "GET /tally/total",
+            "accept: application/x-ndjson\r\n",
+            "406 not_acceptable",
+            "application/problem+json",
+            "",
+        ),
+        (
+            "GET /tally/total?digest",
+            "accept: text/csv\r\n",
+            "406 not_acceptable",
+            "application/problem+json",
+            "",
+        ),
+        (
+            "GET /tally/total?changes",
+            "accept: text/csv\r\n",
+            "406 not_acceptable",
+            "application/problem+json",
+            "",
+        ),
+        ("GET /_/roots", "accept: image/png\r\n", "406 not_acceptable", "application/problem+json", ""),
+    ];
+    for (line, headers, expected, content_type, form) in table {
+        let answer = bench.line(line, headers).await;
+        assert_eq!(
+            (outcome(&answer).as_str(), header(&answer, "content-type")),
+            (expected, Some(content_type)),
+            "{line} {headers}"
+        );
+        if !form.is_empty() {
+            assert_eq!(body(&answer), form);
+        }
+        let told = ["laterbase-cursor", "laterbase-left"].map(|name| header(&answer, name));
+        let expected = if form == "Csv" { [Some("c"), Some("7")] } else { [None, None] };
+        assert_eq!(told, expected, "{line} {headers}");
+    }
+    let view = bench.line("GET /tally/total?key=P1", "accept: text/csv\r\n").await;
+    assert_eq!((body(&view), header(&view, "etag")), ("value\r\n1\r\n", Some("\"a1.csv\"")));
+    let known =
+        bench.line("GET /tally/total?key=P1", "accept: text/csv\r\nif-none-match: \"a1.csv\"\r\n").await;
+    assert_eq!(status(&known), "304");
+    let other = bench.line("GET /tally/total?key=P1", "accept: text/csv\r\nif-none-match: \"a1\"\r\n").await;
+    assert_eq!(status(&other), "200");
+    let calls = bench.fake.calls().len();
+    let stream =
+        bench.line("GET /tally/e?vv=a", "accept: text/event-stream\r\nlast-event-id: 7.0a\r\n").await;
+    assert_eq!((status(&stream), header(&stream, "content-type")), ("200", Some("text/event-stream")));
+    assert!(stream.contains("event: caught-up\nid: 7.0a\ndata: {}\n\n"), "{stream}");
+    let refused = bench.line("GET /tally/e?limit=1", "accept: text/event-stream\r\n").await;
+    assert_eq!(outcome(&refused), "400 bad_parameter");
+    assert_eq!(bench.fake.calls()[calls..], [r#"follow tally ["a"] Some("7.0a")"#]);
 }

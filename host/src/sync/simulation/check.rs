@@ -179,5 +179,5 @@ fn in_order(tables: &dyn Tables) -> BTreeSet<(Fact, bool)> {
 fn feed(tables: &dyn Tables) -> Vec<u8> {
     let query = crate::feed::Query { limit: 10_000, max_bytes: 1 << 24, ..crate::feed::Query::default() };
     let page = crate::feed::page(tables, super::client::ROOT, &query, &super::client::Names);
-    page.expect("memory has a feed").into_json()
+    page.expect("memory has a feed").into_body()
 }

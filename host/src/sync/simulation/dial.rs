@@ -19,6 +19,8 @@ type Ended = (Link, Result<Option<Outcome>, SyncError>);
 
 /// How long a link rests after a failure, at most, in milliseconds.
 const REST_MS_MAX: i64 = 2000;
+/// A peer that waits for news on a link of its own is given so long to take them there, in milliseconds.
+const TOLD_MS: std::ops::Range<i64> = 60..120;
 /// How long a peer may hold its answer back.
 const WAIT_MS: u32 = 25_000;
 
@@ -46,6 +48,8 @@ pub(super) struct Dial {
     /// The question for a dictionary was looked at since the last watch.
     has_agreed: bool,
     is_due: bool,
+    /// It has waited for the peer to be told over the peer's own link.
+    has_waited: bool,
     /// Something is known to be different, so no digest is sent first.
     is_different: bool,
     rest_until_ms: i64,
@@ -69,6 +73,7 @@ impl Dial {
             news: None,
             has_agreed: false,
             is_due: true,
+            has_waited: false,
             is_different: false,
             rest_until_ms: 0,
             rounds: 0,
@@ -108,7 +113,9 @@ impl World {
             return self.hear(at, &news);
         }
         let head = self.nodes[from].head();
-        let known = self.dials[at].link.as_ref().expect("no task has it").known();
+        let link = self.dials[at].link.as_ref().expect("no task has it");
+        let is_told = self.nodes[from].replica.is_watched_by(link.current());
+        let known = link.known();
         let is_live = head.knowledge.get(head.origin) > known.get(head.origin);
         let is_covered = known.covers(&head.knowledge);
         let way = Way { wire: Rc::clone(&self.wire), dial: at, to };
@@ -119,17 +126,21 @@ impl World {
             (dial.is_due, dial.is_different) = (false, false);
             self.log(|| format!("{from}>{to} begins a round"));
             self.begin(at, way, Work::Round { is_idle })
-        } else if is_live {
+        } else if is_live && !is_told {
             self.log(|| format!("{from}>{to} pushes live"));
             self.begin(at, way, Work::Push)
+        } else if !is_covered && is_told && !std::mem::replace(&mut dial.has_waited, true) {
+            dial.rest_until_ms = now_ms + self.rng.random_range(TOLD_MS);
+            Ok(())
         } else if !is_covered {
+            dial.has_waited = false;
             (dial.is_due, dial.is_different) = (true, self.rng.random());
             Ok(())
         } else if !std::mem::replace(&mut dial.has_agreed, true) && !self.is_old(from) {
             self.begin(at, way, Work::Agree)
         } else {
             let dial = &mut self.dials[at];
-            dial.has_agreed = false;
+            (dial.has_agreed, dial.has_waited) = (false, false);
             let link = dial.link.as_ref().expect("no task has it");
             let ask = link.watch(&self.nodes[from].replica, WAIT_MS).map_err(|error| error.to_string())?;
             dial.watch = Some(way.send(ask.encode()));

@@ -13,7 +13,7 @@ mod transcript;
 pub use client::{Answer, Client, request};
 pub use fixture::{Panics, fixture, patched, plugin_api, variant};
 pub use server::{Server, built, library, target};
-pub use transcript::{play, redact};
+pub use transcript::{play, play_telling, redact};
 
 use std::path::{Path, PathBuf};
 

@@ -360,6 +360,9 @@ fn gauge(server: &Server, name: &str) -> u64 {
     line.map_or(0, |value| value.parse().expect("a number"))
 }
 
+/// Who reads the live feed.
+const READERS: &str = "laterbase_live_readers{root=\"tally\",stream=\"events\"}";
+
 // Goal: readers that never read cost a bounded amount, whatever is written meanwhile, and leave nothing behind. Method:
 // 100,000 events while thirty readers do not read, behind 100,000 without any; memory as the kernel counts it, without
 // the pages of files. (A reader that takes no byte for half a minute is closed, which makes the test no harder.)
@@ -376,7 +379,7 @@ fn readers_that_never_read_hold_nothing() {
             Reader::begin(server.address(), "/tally/e", Some(last)).expect("a connection")
         })
         .collect();
-    while gauge(&server, "laterbase_feed_readers") < 30 {
+    while gauge(&server, READERS) < 30 {
         std::thread::yield_now();
     }
     write_many(&server, 100_000, 100_000);
@@ -385,7 +388,7 @@ fn readers_that_never_read_hold_nothing() {
     let bound = before + 30 * 512 + 16_384;
     assert!(after < bound, "{before} kB before, {after} kB behind, {bound} kB allowed");
     drop(idle);
-    while gauge(&server, "laterbase_feed_readers") > 0 {
+    while gauge(&server, READERS) > 0 {
         std::thread::yield_now();
     }
 }
@@ -416,5 +419,5 @@ fn a_slow_reader_reads_the_store() {
         assert!(seen.insert(frame.data["key"].as_str().expect("a key").to_owned()), "each once");
     }
     assert_eq!(seen.len(), 40_000);
-    assert!(gauge(&server, "laterbase_feed_fallbacks_total") > 0, "it was slow");
+    assert!(gauge(&server, "laterbase_live_fallbacks_total") > 0, "it was slow");
 }

@@ -24,7 +24,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("peers", &["core", "problem", "sync"]),
     (
         "host",
-        &["core", "problem", "wall", "store", "plugin", "admit", "sync", "views", "config", "root", "peers"],
+        &[
+            "core", "problem", "wall", "store", "plugin", "admit", "sync", "views", "config", "root",
+            "peers", "metering",
+        ],
     ),
     ("verify", &["core", "problem", "store", "sync", "peers"]),
     ("http", &["core", "problem", "admit"]),
@@ -32,14 +35,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "service",
         &[
-            "core", "problem", "plugin", "admit", "feed", "sync", "views", "root", "peers", "verify", "host",
-            "http", "metering",
+            "core", "problem", "store", "plugin", "admit", "feed", "sync", "views", "config", "root",
+            "peers", "verify", "host", "http", "metering",
         ],
     ),
     ("simulation", &["core", "problem", "wall", "store", "admit", "sync", "peers", "http", "service"]),
     (
         "cli",
-        &["core", "problem", "wall", "store", "sync", "plugin", "admit", "config", "peers", "verify", "host"],
+        &[
+            "core", "problem", "wall", "store", "sync", "plugin", "admit", "config", "peers", "verify",
+            "host", "service",
+        ],
     ),
 ];
 

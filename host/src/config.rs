@@ -86,6 +86,10 @@ pub struct LimitsConfig {
     pub connections_max: Option<usize>,
     /// How long a Report may take for one answer, in milliseconds.
     pub report_ms_max: Option<u32>,
+    /// With less room than this on the disk the server is not ready, in bytes.
+    pub disk_free_bytes_min: Option<u64>,
+    /// With more arrivals than this to be put into a view's index the server is degraded.
+    pub view_behind_arrivals: Option<u64>,
 }
 
 /// What concerns one plugin.
@@ -180,6 +184,8 @@ impl Config {
             future_ms_max: set.future_ms_max.unwrap_or(default.future_ms_max),
             connections_max: set.connections_max.unwrap_or(default.connections_max),
             report_ms_max: set.report_ms_max.unwrap_or(default.report_ms_max),
+            disk_free_bytes_min: set.disk_free_bytes_min.unwrap_or(default.disk_free_bytes_min),
+            view_behind_arrivals: set.view_behind_arrivals.unwrap_or(default.view_behind_arrivals),
             ..default
         }
     }

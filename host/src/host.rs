@@ -123,7 +123,7 @@ impl Builder {
 
     /// Opens the data directory and loads the plugins.
     pub fn open(self) -> Result<Host, OpenError> {
-        Host::start(&self.options, self.plugins)
+        Host::claim(self.options)?.open(self.plugins)
     }
 }
 
@@ -143,6 +143,22 @@ pub struct Host {
     _lock: DataLock,
 }
 
+/// A data directory that is taken for a host that is not open yet.
+#[derive(Debug)]
+pub struct Claim {
+    options: Options,
+    lock: DataLock,
+    peers: Vec<Peer>,
+}
+
+impl Claim {
+    /// Loads the plugins, those of the folders and those that are linked in. Blocks.
+    pub fn open(self, plugins: Vec<StaticPlugin>) -> Result<Host, OpenError> {
+        crate::metering::start();
+        Host::start(self, plugins)
+    }
+}
+
 /// A replica to dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -160,16 +176,23 @@ impl Host {
 
     /// Opens the data directory and loads the plugins of the folders.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
-        Self::start(options, Vec::new())
+        Self::claim(options.clone())?.open(Vec::new())
     }
 
-    fn start(options: &Options, plugins: Vec<StaticPlugin>) -> Result<Self, OpenError> {
+    /// Takes the data directory, so that no other process opens a host on it. Nothing is loaded yet.
+    pub fn claim(options: Options) -> Result<Claim, OpenError> {
+        let data = &options.data;
+        std::fs::create_dir_all(data).map_err(|source| OpenError::Data { path: data.clone(), source })?;
+        let lock = DataLock::take(data).map_err(OpenError::InUse)?;
+        let peers = peers(&options.config.peers)?;
+        Ok(Claim { options, lock, peers })
+    }
+
+    fn start(Claim { options, lock, peers }: Claim, plugins: Vec<StaticPlugin>) -> Result<Self, OpenError> {
+        let options = &options;
         let data = options.data.clone();
         let failed = |source| OpenError::Data { path: data.clone(), source };
-        std::fs::create_dir_all(&data).map_err(failed)?;
-        let lock = DataLock::take(&data).map_err(OpenError::InUse)?;
         let limits = options.config.limits();
-        let peers = peers(&options.config.peers)?;
         let stored = Arc::new(Stored::default());
         let events: Arc<dyn Events> = Arc::clone(&stored) as _;
         let host = Self {
@@ -265,6 +288,17 @@ impl Host {
     /// The replicas to dial.
     pub fn peers(&self) -> &[Peer] {
         &self.peers
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What is free where it lies, in bytes, if the system tells.
+    pub fn disk_free_bytes(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(&self.data).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// How it stands with them.

@@ -28,9 +28,10 @@ pub mod verify;
 
 pub mod http;
 
+pub mod metering;
+
 pub mod host;
 
-mod metering;
 pub mod service;
 
 pub mod cli;

@@ -79,6 +79,8 @@ codes! {
     // Load and storage.
     Overloaded "overloaded" 503 "The writer's queue is full; try again after Retry-After.";
     TooManyConnections "too_many_connections" 503 "The server holds as many connections as it may; try again after Retry-After.";
+    Starting "starting" 503 "The server is still being opened; try again after Retry-After.";
+    NotReady "not_ready" 503 "The server cannot do its work now; `reasons` says why.";
     Draining "draining" 503 "The server is shutting down.";
     DiskFull "disk_full" 507 "No space is left on the device; nothing of the request is stored.";
     OutcomeUnknown "outcome_unknown" 503 "An input/output error at commit: whether the request is stored is unknown until the root is reopened.";

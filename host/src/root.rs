@@ -94,6 +94,11 @@ impl Root {
         if self.folder.exists() { self.open().map(Some) } else { Ok(None) }
     }
 
+    /// The open Root; none if nobody has needed it yet.
+    pub fn open_now(&self) -> Option<Arc<Opened>> {
+        self.opened.load_full()
+    }
+
     /// The open Root; its files are made if there are none.
     pub fn open(&self) -> Result<Arc<Opened>, Problem> {
         let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);

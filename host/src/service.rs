@@ -5,20 +5,26 @@
 
 mod changes;
 mod checking;
+mod entrance;
 mod live;
+mod measure;
 mod query;
+mod standing;
 
+use self::entrance::Entrance;
 use crate::admit;
+use crate::config::Config;
 use crate::core::knowledge::vv_of;
 use crate::core::limits::SYNC_WAIT_MS_MAX;
 use crate::feed;
 use crate::host::Host;
 use crate::http::names::{PluginName, RootName, ViewName};
 use crate::http::service::{
-    Aspect, FeedAnswer, FeedQuery, PageFormat, ReloadAnswer, Service, ViewAnswer, ViewQuery,
+    Aspect, FeedAnswer, FeedQuery, Offer, Offered, PageFormat, ReloadAnswer, Service, ViewAnswer, ViewQuery,
 };
 use crate::http::sse::Stream;
 use crate::http::{BindError, Drained, Server, Settings};
+use crate::metering;
 use crate::peers::{Dialler, Tcp};
 use crate::plugin::Turn;
 use crate::plugin::catalog::RootCatalog;
@@ -28,20 +34,23 @@ use crate::root::Root;
 use crate::sync::{Ask, Replica, SyncError};
 use crate::verify::Jobs;
 use bytes::Bytes;
+use laterbase_plugin::declare::AlgebraKind;
 use live::Tails;
+use metrics::{counter, histogram};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// A host that has its address and does not answer yet.
 #[derive(Debug)]
 pub struct Bound {
-    server: Server,
+    server: Early,
     host: Arc<Host>,
 }
 
@@ -53,25 +62,27 @@ impl Bound {
 
     /// Answers, and dials the peers, until `shutdown` ends, then lets requests in flight finish.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
-        let (stop, stopped) = watch::channel(false);
-        dial(&self.host, &stopped);
-        let reports = Arc::new(Semaphore::new(self.host.limits().reports_max));
-        let tails = Arc::default();
-        let front = Front { host: self.host, reports, stopped, checks: Arc::default(), tails };
-        let told = async {
-            shutdown.await;
-            // Peers that wait for news are answered, so that the drain need not wait for them.
-            stop.send_replace(true);
-        };
-        self.server.serve(front, told).await
+        self.server.serve(std::future::ready(self.host), shutdown).await
     }
 }
 
 impl Host {
     /// Takes the address to listen on.
     pub async fn bind(self: &Arc<Self>, listen: SocketAddr) -> Result<Bound, BindError> {
+        let server = Early::bind(listen, self.config()).await?;
+        Ok(Bound { server, host: Arc::clone(self) })
+    }
+}
+
+/// A server that has its address before its host is open: opening may take long, for plugins are tried.
+#[derive(Debug)]
+pub struct Early(Server);
+
+impl Early {
+    /// Takes the address to listen on, for a host with this configuration.
+    pub async fn bind(listen: SocketAddr, config: &Config) -> Result<Self, BindError> {
         crate::metering::start();
-        let limits = self.limits();
+        let limits = config.limits();
         let settings = Settings {
             body_bytes_max: limits.request_body_bytes_max,
             inflated_bytes_max: limits.request_inflated_bytes_max,
@@ -82,15 +93,55 @@ impl Host {
             drain_timeout: Duration::from_millis(limits.drain_ms_max),
             page_events_max: limits.page_events_max,
             page_bytes_max: limits.page_bytes_max,
-            origins: self.config().http.origins.clone(),
+            origins: config.http.origins.clone(),
             ..Settings::default()
         };
-        Ok(Bound { server: Server::bind(listen, settings).await?, host: Arc::clone(self) })
+        Server::bind(listen, settings).await.map(Self)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// Answers until `shutdown` ends, then lets requests in flight finish: that it is starting until `host` is there,
+    /// from then on as that host, whose peers it dials.
+    pub async fn serve(
+        self,
+        host: impl Future<Output = Arc<Host>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
+        let (stop, stopped) = watch::channel(false);
+        let entrance = Entrance::default();
+        let opened = async {
+            let host = host.await;
+            measure::once(&host);
+            dial(&host, &stopped);
+            let reports = Arc::new(Semaphore::new(host.limits().reports_max));
+            entrance.open(Front {
+                host,
+                reports,
+                stopped: stopped.clone(),
+                checks: Arc::default(),
+                tails: Arc::default(),
+                told: Arc::default(),
+            });
+            metering::upkeep().await
+        };
+        let told = async {
+            shutdown.await;
+            // Peers that wait for news are answered, so that the drain need not wait for them.
+            stop.send_replace(true);
+        };
+        tokio::select! {
+            drained = self.0.serve(entrance.clone(), told) => drained,
+            never = opened => match never {},
+        }
     }
 }
 
 /// A host as the routes see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Front {
     host: Arc<Host>,
     /// A permit for each Report that may run: one that never returns keeps its thread, and its permit, for good.
@@ -101,6 +152,8 @@ struct Front {
     checks: Arc<Jobs>,
     /// What live readers of a Root's feed share.
     tails: Arc<Tails>,
+    /// What the log was told to be wrong.
+    told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Dials all peers on a thread of their own: their work on the tables blocks.
@@ -164,7 +217,15 @@ fn wait(ask: &Ask) -> Duration {
 impl Service for Front {
     async fn admit(&self, root: RootName, request: admit::Request) -> Result<admit::Answer, Problem> {
         let (root, catalog) = self.host.root(root.as_str())?;
-        root.admit(&catalog, request).await
+        let begun = Instant::now();
+        let answer = root.admit(&catalog, request).await?;
+        histogram!("laterbase_admission_seconds").record(begun.elapsed().as_secs_f64());
+        let outcomes =
+            [("written", answer.written), ("duplicate", answer.duplicate), ("rejected", answer.rejected)];
+        for (outcome, events) in outcomes {
+            counter!("laterbase_admission_events_total", "outcome" => outcome).increment(events as u64);
+        }
+        Ok(answer)
     }
 
     async fn feed(&self, root: RootName, query: FeedQuery) -> Result<FeedAnswer, Problem> {
@@ -220,6 +281,10 @@ impl Service for Front {
         Ok(json!({"roots": summaries.collect::<Vec<_>>()}).to_string().into())
     }
 
+    async fn offers(&self) -> Result<Vec<Offer>, Problem> {
+        Ok(self.host.roots().iter().map(|(root, catalog)| offer(root.name(), catalog)).collect())
+    }
+
     async fn plugins(&self) -> Result<Bytes, Problem> {
         let mut status = self.host.registry().status();
         for (keyspace, warning) in self.host.roots().iter().flat_map(|(root, _)| root.warnings()) {
@@ -242,7 +307,8 @@ impl Service for Front {
         }
         let json = json!({"plugin": name, "state": "building"}).to_string().into();
         // Its outcome is kept and shown by the list of plugins.
-        drop(tokio::task::spawn_blocking(move || reload(&host, &turn, &name)));
+        let span = tracing::Span::current();
+        drop(tokio::task::spawn_blocking(move || span.in_scope(|| reload(&host, &turn, &name))));
         Ok(ReloadAnswer { done: false, json })
     }
 
@@ -295,13 +361,19 @@ impl Service for Front {
     }
 
     async fn ready(&self) -> Result<Bytes, Problem> {
-        Ok(json!({"status": "ready"}).to_string().into())
+        let front = self.clone();
+        blocking(move || front.ready_now().map(Bytes::from)).await
     }
 
     async fn metrics(&self) -> Result<Bytes, Problem> {
-        self.host.standing().measure(self.host.now());
-        measure(&self.host);
-        Ok(crate::metering::text().into())
+        let front = self.clone();
+        blocking(move || {
+            // Whether all is well is a figure, not an answer, here.
+            drop(front.ready_now());
+            measure::measure(&front.host);
+            Ok(metering::text().into())
+        })
+        .await
     }
 }
 
@@ -333,35 +405,51 @@ impl Front {
     }
 }
 
-/// What the Roots that are open hold, as metrics.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-fn measure(host: &Host) {
-    for (root, _) in host.roots() {
-        let Some(head) = root.head() else { continue };
-        let labels = [("root", root.name().to_owned())];
-        metrics::gauge!("laterbase_root_events", &labels).set(head.events as f64);
-        metrics::gauge!("laterbase_root_arrivals", &labels).set(head.arrivals as f64);
-        metrics::gauge!("laterbase_root_origins", &labels).set(head.knowledge.origins() as f64);
-    }
-}
-
 /// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let worked = tokio::task::spawn_blocking(work).await;
+    let span = tracing::Span::current();
+    let worked = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
     worked.unwrap_or_else(|fault| {
         Err(Problem::new(Code::Storage, format!("the work for this answer failed: {fault}")))
     })
 }
 
 fn reload(host: &Host, turn: &Turn, name: &str) -> Result<ReloadAnswer, Problem> {
-    let (state, generation) = match host.reload(turn, name).map_err(|fault| fault.problem())? {
+    let reloaded = host.reload(turn, name);
+    let outcome = match &reloaded {
+        Ok(Reloaded::Swapped { .. }) => "swapped",
+        Ok(Reloaded::Unchanged { .. }) => "unchanged",
+        Err(_) => "failed",
+    };
+    counter!("laterbase_plugin_reloads_total", "outcome" => outcome).increment(1);
+    let (state, generation) = match reloaded.map_err(|fault| fault.problem())? {
         Reloaded::Swapped { generation } => ("reloaded", generation),
         Reloaded::Unchanged { generation } => ("unchanged", generation),
     };
     let json = json!({"plugin": name, "state": state, "generation": generation}).to_string().into();
     Ok(ReloadAnswer { done: true, json })
+}
+
+/// What plugins offer to a Root.
+fn offer(root: &str, catalog: &RootCatalog) -> Offer {
+    let views = catalog.views().map(|view| Offered {
+        name: view.declaration().name.clone(),
+        is_ordered: view.declaration().algebra == AlgebraKind::Ordered,
+        is_report: false,
+    });
+    let reports = catalog.reports().map(|report| Offered {
+        name: report.declaration().name.clone(),
+        is_ordered: false,
+        is_report: true,
+    });
+    Offer {
+        root: root.to_owned(),
+        types: catalog.types().map(|known| known.name.clone()).collect(),
+        formats: catalog.formats().map(str::to_owned).collect(),
+        views: views.chain(reports).collect(),
+    }
 }
 
 fn info(root: &Root, catalog: &RootCatalog) -> Result<Value, Problem> {

@@ -97,6 +97,26 @@ impl Server {
         Ok(())
     }
 
+    /// Starts it again under a shell that first does `before`, for limits that the system sets to a process.
+    pub fn restart_under(&mut self, before: &str) -> Result<()> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\"")]).arg(built());
+        (self.child, self.address) = run(shell, &self.folder, &self.arguments, self.address)?;
+        Ok(())
+    }
+
+    /// Starts it again from another copy of the program, with the plugins that lie beside that.
+    pub fn restart_from(&mut self, program: &Path) -> Result<()> {
+        let command = Command::new(program);
+        (self.child, self.address) = run(command, &self.folder, &self.arguments, self.address)?;
+        Ok(())
+    }
+
+    /// All that it has logged so far.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.join("log"))?)
+    }
+
     /// The same with other arguments from now on.
     pub fn restart_with(&mut self, arguments: &[&str]) -> Result<()> {
         self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -155,7 +175,15 @@ fn own_address() -> SocketAddr {
 }
 
 fn spawn(folder: &Path, arguments: &[String], listen: SocketAddr) -> Result<(Child, SocketAddr)> {
-    let mut command = Command::new(built());
+    run(Command::new(built()), folder, arguments, listen)
+}
+
+fn run(
+    mut command: Command,
+    folder: &Path,
+    arguments: &[String],
+    listen: SocketAddr,
+) -> Result<(Child, SocketAddr)> {
     command.args(["serve", "--listen", &listen.to_string()]).args(arguments).current_dir(folder);
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
     let mut child = command.stdout(Stdio::piped()).stderr(log).stdin(Stdio::null()).spawn()?;

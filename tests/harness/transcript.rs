@@ -30,6 +30,15 @@ const SHOWN: &[&str] =
 
 /// Plays `script` against `server` and gives the transcript.
 pub fn play(server: &mut Server, script: &str) -> Result<String> {
+    play_telling(server, script, &mut |_, _| {})
+}
+
+/// The same; `told` hears of each request, its method and target, and of its answer.
+pub fn play_telling(
+    server: &mut Server,
+    script: &str,
+    told: &mut dyn FnMut(&str, &Answer),
+) -> Result<String> {
     let (mut out, mut values, mut last) = (String::new(), BTreeMap::new(), None);
     let mut client = server.client()?;
     for step in steps(script) {
@@ -49,7 +58,9 @@ pub fn play(server: &mut Server, script: &str) -> Result<String> {
             client = server.client()?;
             writeln!(out, "{line}\n")?;
         } else if let Some(request) = line.strip_prefix("--- ") {
-            let answer = perform(&mut client, server, &filled(request, &values), &filled(rest, &values))?;
+            let asked = filled(request, &values);
+            let answer = perform(&mut client, server, &asked, &filled(rest, &values))?;
+            told(&asked, &answer);
             writeln!(out, "--- {request}\n{}", rest.trim_end())?;
             writeln!(out, "{}", shown(&answer))?;
             last = Some(answer);
@@ -122,6 +133,17 @@ pub fn redact(text: &str) -> String {
     text = replace_hex(&text, 16, "<origin>", |before, _| before.ends_with("\"origin\":\""));
     for name in ["now", "cursor", "file", "library"] {
         text = replace_member(&text, name);
+    }
+    without_request_id(text)
+}
+
+/// Every problem names its request; a transcript does without.
+fn without_request_id(mut text: String) -> String {
+    const MARK: &str = ",\"request_id\":\"";
+    while let Some(start) = text.find(MARK) {
+        let value = start + MARK.len();
+        let Some(length) = text.get(value..).and_then(|rest| rest.find('"')) else { break };
+        text.replace_range(start..=value + length, "");
     }
     text
 }

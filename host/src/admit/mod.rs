@@ -122,6 +122,11 @@ impl Admission {
         let writer = Writer::start(name, bench, bounds)?;
         Ok(Self { store, writer })
     }
+
+    /// How many events wait for the writer.
+    pub fn queued(&self) -> u32 {
+        self.writer.queued()
+    }
 }
 
 impl Desk {
@@ -280,7 +285,8 @@ async fn off_the_reactor<T: Send + 'static>(
     if body_bytes < BLOCKING_BODY_BYTES {
         return work();
     }
-    let worked = tokio::task::spawn_blocking(work).await;
+    let span = tracing::Span::current();
+    let worked = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
     worked.unwrap_or_else(|fault| {
         Err(Problem::new(Code::PluginFailed, format!("reading the request failed: {fault}")))
     })

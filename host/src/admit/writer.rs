@@ -17,10 +17,12 @@ use crate::core::gset::{self, Candidate, Look};
 use crate::core::tables::{Result as TableResult, TableError, Tables, TablesMut};
 use crate::store::Store;
 use crate::wall::Wall;
+use metrics::{counter, histogram};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 /// A request whose events have keys and have passed their Schemas, waiting for the writer.
 pub(super) struct Job {
@@ -119,6 +121,12 @@ impl Writer {
         Ok(Self { queue, room, bounds })
     }
 
+    /// How many events wait.
+    pub(super) fn queued(&self) -> u32 {
+        let free = u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX);
+        self.bounds.queue_events_max.saturating_sub(free)
+    }
+
     /// Queues a job and waits until it is durable or refused; gives it back with what became of it.
     pub(super) async fn write(&self, job: Job) -> Result<(Done, Job), WriteError> {
         let events =
@@ -161,12 +169,24 @@ fn run(jobs: &Receiver<Queued>, bench: &Bench, bounds: Bounds) {
         }
         // Nobody waits for one of these before sending another; in the order of their keys they fill pages.
         batch.sort_by_key(|queued| queued.job.events.first().map(|event| event.key));
+        let begun = Instant::now();
         let results = step(bench, bounds, batch.iter().map(|queued| &queued.job));
+        measure(begun, events, &results);
         for (queued, result) in batch.into_iter().zip(results) {
             // A client that went away does not need its answer.
             let _gone = queued.answer.send(result.map(|done| (done, queued.job)));
         }
     }
+}
+
+/// Counts one commit.
+#[expect(clippy::cast_precision_loss, reason = "samples are floats")]
+fn measure(begun: Instant, events: usize, results: &[Result<Done, WriteError>]) {
+    histogram!("laterbase_commit_seconds").record(begun.elapsed().as_secs_f64());
+    histogram!("laterbase_commit_events").record(events as f64);
+    histogram!("laterbase_commit_requests").record(results.len() as f64);
+    let outcome = if results.iter().all(Result::is_ok) { "done" } else { "failed" };
+    counter!("laterbase_commits_total", "outcome" => outcome).increment(1);
 }
 
 /// Writes a batch of jobs in one commit; one result a job.

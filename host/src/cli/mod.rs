@@ -6,9 +6,12 @@
 
 mod ask;
 mod import;
+mod log;
+mod paper;
 mod peers;
 mod plugin;
 mod plugins;
+mod ready;
 mod repair;
 mod serve;
 mod template;
@@ -37,7 +40,7 @@ const EXIT_USAGE: u8 = 2;
 /// Events are posted to /ROOT/e at the time they happened, late or not; views under /ROOT/VIEW are computed by
 /// plugins and repair themselves.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, long_version = paper::version(), about)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -53,6 +56,12 @@ enum Command {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
         server: String,
     },
+    /// Ask a running server whether it serves: exit code 0 if it does, else 1 and the reasons.
+    Ready {
+        /// The server.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
+        server: PeerAddress,
+    },
     /// Check the events on disk: every row, and each against all that speak of it. While a server uses them, let that
     /// server do it (--server).
     Verify(VerifyArguments),
@@ -62,6 +71,17 @@ enum Command {
     /// Make, look at and check plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Print the script that completes this program's command line in a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual, one page a command, in the form that man(1) reads.
+    Man {
+        /// The folder to write to; made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Tries a plugin library in a process of its own (the server calls this).
     #[command(hide = true)]
     PluginProbe {
@@ -101,6 +121,13 @@ struct ServeArguments {
     /// Reload plugins whenever their libraries, or the files that they are configured with, change.
     #[arg(long)]
     watch: bool,
+    /// What is logged: error, warn, info, debug or trace; also by module, as laterbase=debug,info [default: what the
+    /// variable `LATERBASE_LOG` or `RUST_LOG` says, or info].
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How the log is written, to standard error.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    log_format: log::Format,
     /// Allow an address that other machines can reach, although there is no TLS and there are no tokens yet.
     #[arg(long)]
     insecure: bool,
@@ -184,6 +211,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Peers { server } => peers::run(&server),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Ready { server } => ready::run(&server),
+        Command::Completions { shell } => paper::completions(shell),
+        Command::Man { folder } => paper::man(&folder),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::VerifyRoot { shared, events } => verify::run_child(&events, shared),
         Command::RepairRoot { events, root, peer } => repair::run_child(&events, &root, &peer),

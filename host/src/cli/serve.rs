@@ -1,19 +1,25 @@
 //! `laterbase serve`: configuration, log, signals, and the one line that says it is ready.
 
 use super::watch::Watch;
-use super::{EXIT_CONFIG, EXIT_IN_USE, EXIT_USAGE, ServeArguments, fail};
+use super::{EXIT_CONFIG, EXIT_IN_USE, EXIT_USAGE, ServeArguments, fail, log};
 use crate::config::Config;
 use crate::host::{Host, OpenError, Options};
 use crate::peers::PeerAddress;
-use std::io::{IsTerminal, Write};
+use crate::service::Early;
+use sd_notify::NotifyState;
+use std::future::pending;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 pub(super) fn run(arguments: ServeArguments) -> ExitCode {
-    log_to_standard_error();
+    if let Err(fault) = log::begin(arguments.log.as_deref(), arguments.log_format) {
+        return fail(EXIT_USAGE, &fault);
+    }
     let config = match configuration(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(fault) => return fail(EXIT_CONFIG, &fault),
@@ -31,13 +37,6 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
     // Whatever still runs is past the drain's deadline; the writers finish as their queues are dropped.
     runtime.shutdown_background();
     ended
-}
-
-fn log_to_standard_error() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LATERBASE_LOG");
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// The named file, or `laterbase.toml` if there is one, or nothing set.
@@ -79,53 +78,102 @@ fn options(arguments: ServeArguments, config: &Config) -> Result<(Options, Socke
 }
 
 async fn serve(options: Options, listen: SocketAddr, watches: bool) -> ExitCode {
-    let host = match Host::open(&options) {
-        Ok(host) => Arc::new(host),
-        Err(fault @ OpenError::InUse { .. }) => return fail(EXIT_IN_USE, &fault.to_string()),
-        // Addresses of the command line were read before: this one stands in the configuration.
-        Err(fault @ (OpenError::Peer(_) | OpenError::PluginConfiguration { .. })) => {
-            return fail(EXIT_CONFIG, &fault.to_string());
-        }
-        Err(fault) => return fail(1, &fault.to_string()),
+    let config = options.config.clone();
+    let claim = match Host::claim(options) {
+        Ok(claim) => claim,
+        Err(fault) => return refuse(&fault),
     };
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
     let [Ok(terminate), Ok(interrupt), Ok(hangup)] = signals else {
         return fail(1, "no signals can be received");
     };
-    if watches {
-        match Watch::start(&host) {
-            Ok(watch) => {
-                let host = Arc::clone(&host);
-                drop(tokio::spawn(async move { watch.run(&host).await }));
-            }
-            Err(fault) => {
-                return fail(1, &format!("--watch: the plugins' folders cannot be watched: {fault}"));
-            }
-        }
-    }
-    let bound = match host.bind(listen).await {
-        Ok(bound) => bound,
+    let server = match Early::bind(listen, &config).await {
+        Ok(server) => server,
         Err(fault) => return fail(1, &fault.to_string()),
     };
-    println!("laterbase listening on http://{}", bound.address());
-    if let Err(fault) = std::io::stdout().flush() {
-        return fail(1, &format!("the ready line cannot be written: {fault}"));
-    }
-    let drained = bound.serve(until_told(&host, terminate, interrupt, hangup)).await;
+    let address = server.address();
+    tracing::info!(%address, "starting");
+    let opening = tokio::task::spawn_blocking(move || claim.open(Vec::new()));
+    let opened = Arc::new(OnceLock::new());
+    let (fail_with, failed) = oneshot::channel();
+    let host = async {
+        match opening.await.map(|outcome| outcome.map_err(|fault| refuse(&fault))) {
+            Ok(Ok(host)) => {
+                let host = Arc::new(host);
+                match begin(&host, watches, address) {
+                    Ok(()) => return Arc::clone(opened.get_or_init(|| host)),
+                    Err(code) => drop(fail_with.send(code)),
+                }
+            }
+            Ok(Err(code)) => drop(fail_with.send(code)),
+            Err(panic) => drop(fail_with.send(fail(1, &format!("the host does not open: {panic}")))),
+        }
+        // What is told above ends it.
+        pending().await
+    };
+    let drained = tokio::select! {
+        drained = server.serve(host, until_told(&opened, terminate, interrupt, hangup)) => drained,
+        Ok(code) = failed => return code,
+    };
     tracing::info!(?drained, "stopped");
     ExitCode::SUCCESS
 }
 
+/// The exit code for a host that does not open, said on the way.
+fn refuse(fault: &OpenError) -> ExitCode {
+    let code = match fault {
+        OpenError::InUse { .. } => EXIT_IN_USE,
+        // Addresses of the command line were read before: this one stands in the configuration.
+        OpenError::Peer(_) | OpenError::PluginConfiguration { .. } => EXIT_CONFIG,
+        OpenError::Data { .. } | OpenError::Plugin(_) => 1,
+    };
+    fail(code, &fault.to_string())
+}
+
+/// What is done once the host is open.
+fn begin(host: &Arc<Host>, watches: bool, address: SocketAddr) -> Result<(), ExitCode> {
+    if watches {
+        let unseen = |fault| fail(1, &format!("--watch: the plugins' folders cannot be watched: {fault}"));
+        let (watch, host) = (Watch::start(host).map_err(unseen)?, Arc::clone(host));
+        drop(tokio::spawn(async move { watch.run(&host).await }));
+    }
+    say_ready(address)
+}
+
+/// The one line that says that requests are answered, and the same for a service manager.
+fn say_ready(address: SocketAddr) -> Result<(), ExitCode> {
+    println!("laterbase listening on http://{address}");
+    let flushed = std::io::stdout().flush();
+    flushed.map_err(|fault| fail(1, &format!("the ready line cannot be written: {fault}")))?;
+    tracing::info!(%address, "ready");
+    notify(&[NotifyState::Ready]);
+    Ok(())
+}
+
+/// Tells the service manager, if one started this program and wants to know.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(fault) = sd_notify::notify(state) {
+        tracing::warn!(%fault, "the service manager was not told");
+    }
+}
+
 /// Returns on SIGTERM or SIGINT; reloads changed plugins on SIGHUP.
-async fn until_told(host: &Arc<Host>, mut terminate: Signal, mut interrupt: Signal, mut hangup: Signal) {
+async fn until_told(
+    host: &OnceLock<Arc<Host>>,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    mut hangup: Signal,
+) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
             _ = hangup.recv() => {
-                let host = Arc::clone(host);
+                // Before the host is open there is nothing that could have changed.
+                let Some(host) = host.get().cloned() else { continue };
                 drop(tokio::task::spawn_blocking(move || host.reload_all()));
             }
         }
     }
+    notify(&[NotifyState::Stopping]);
 }

@@ -110,6 +110,10 @@ pub struct Limits {
     pub page_bytes_default: usize,
     /// Bytes of a page of the feed at most.
     pub page_bytes_max: usize,
+    /// With less room than this where the data directory lies the server is not ready, in bytes.
+    pub disk_free_bytes_min: u64,
+    /// With more arrivals than this to be put into the index of a view the server is degraded.
+    pub view_behind_arrivals: u64,
     /// From so many loaded plugin libraries on every load warns, because none is ever unloaded.
     pub generations_warn: u32,
     /// Plugin libraries that may be loaded in one run.
@@ -137,6 +141,8 @@ impl Default for Limits {
             page_events_max: 10_000,
             page_bytes_default: 1 << 20,
             page_bytes_max: 16 << 20,
+            disk_free_bytes_min: 64 << 20,
+            view_behind_arrivals: 100_000,
             generations_warn: 64,
             generations_max: 1_024,
         }

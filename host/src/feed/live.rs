@@ -164,6 +164,14 @@ impl Reader {
         recent.take(told, &self.filters)
     }
 
+    /// The last arrival that it was told; in a walk the one behind which that began.
+    pub fn arrival(&self) -> u64 {
+        match &self.place {
+            Place::Walk(walking) => walking.begin.arrival,
+            Place::Follow(told) => told.arrival,
+        }
+    }
+
     /// The id that a reader may go on from now; none in a walk, where only events have one.
     pub fn id(&self) -> Option<String> {
         match &self.place {

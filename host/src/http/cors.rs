@@ -38,8 +38,17 @@ pub(super) fn layer(origins: &[String]) -> Result<Option<CorsLayer>, OriginError
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
+            super::request_id::REQUEST_ID,
         ])
-        .expose_headers([ETAG, RETRY_AFTER, reply::PREFERENCE_APPLIED, reply::CURSOR, reply::LEFT, reply::VV])
+        .expose_headers([
+            ETAG,
+            RETRY_AFTER,
+            reply::PREFERENCE_APPLIED,
+            reply::CURSOR,
+            reply::LEFT,
+            reply::VV,
+            super::request_id::REQUEST_ID,
+        ])
         .max_age(Duration::from_hours(1));
     Ok(Some(layer))
 }

@@ -4,29 +4,38 @@ use super::accept::{self, Media};
 use super::body::{self, Budget};
 use super::names::{RootName, ViewName};
 use super::reply::{self, Reply};
+use super::request_id::{REQUEST_ID, RequestId};
 use super::route::Route;
 use super::service::{Aspect, FeedQuery, PageFormat, Service, ViewQuery};
 use super::settings::Settings;
-use super::{openapi, packing, query};
+use super::{docs, openapi, packing, query};
 use crate::admit::{self, Content};
 use crate::core::limits::SYNC_FRAME_BYTES_MAX;
 use crate::problem::{Code, Problem};
 use axum::body::Body;
-use axum::http::header::HeaderName;
+use axum::http::header::{ALLOW, HeaderName};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
+use serde_json::json;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use tokio::time::Instant;
+use tracing::Instrument;
 
 /// The media type of frames between replicas.
 const FRAME: &str = "application/vnd.laterbase.sync";
 /// The longest `Idempotency-Key`, in bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+/// Errors that an operator has to hear of.
+const HOST_FAULTS: &[Code] =
+    &[Code::Storage, Code::Corrupt, Code::DiskFull, Code::OutcomeUnknown, Code::RootClosed];
+/// The same, for whoever looks after a plugin.
+const PLUGIN_FAULTS: &[Code] = &[Code::PluginFailed, Code::StateTooLarge];
 /// What a body of events may be.
 const SEND: &str = "send application/json, application/x-ndjson or application/vnd.laterbase.events, or name a format with ?format=";
 
@@ -45,21 +54,57 @@ pub(super) struct Edge<S> {
 
 /// Answers one request; never fails and never panics.
 pub(super) async fn answer<S: Service>(edge: Arc<Edge<S>>, request: Request<Body>) -> Reply {
+    let id = RequestId::of(request.headers());
     let route = Route::parse(request.uri().path());
     let pattern = route.as_ref().map_or("none", Route::pattern);
+    let allow = route.as_ref().ok().map(|route| route.methods().allow());
     let wanted = accept::packing(request.headers());
-    let reply = match contained(respond(&edge, route, request)).await {
-        Some(Ok(reply)) => reply,
-        Some(Err(problem)) => reply::problem(&problem),
-        None => {
-            tracing::error!(route = pattern, "a request's handler panicked");
-            let detail = "the server failed on this request; its log says where";
-            reply::problem(&Problem::new(Code::Internal, detail))
-        }
+    // Always there, whatever is logged: an error's line needs it.
+    let span = tracing::error_span!(
+        "request",
+        request_id = id.as_str(),
+        method = request.method().as_str(),
+        route = pattern
+    );
+    let answered = async {
+        let begun = Instant::now();
+        let reply = match contained(respond(&edge, route, request)).await {
+            Some(Ok(reply)) => reply,
+            Some(Err(problem)) => refused(problem, &id),
+            None => {
+                tracing::error!("a request's handler panicked");
+                let detail = "the server failed on this request; its log says where";
+                refused(Problem::new(Code::Internal, detail), &id)
+            }
+        };
+        let (status, seconds) = (reply.status().as_u16(), begun.elapsed().as_secs_f64());
+        tracing::debug!(status, seconds, "answered");
+        metrics::histogram!("laterbase_http_request_seconds", "route" => pattern).record(seconds);
+        let status = status.to_string();
+        metrics::counter!("laterbase_http_requests_total", "route" => pattern, "status" => status)
+            .increment(1);
+        packing::packed(reply, wanted).await
     };
-    let status = reply.status().as_u16().to_string();
-    metrics::counter!("laterbase_http_requests_total", "route" => pattern, "status" => status).increment(1);
-    packing::packed(reply, wanted).await
+    let mut reply = answered.instrument(span).await;
+    if let (StatusCode::METHOD_NOT_ALLOWED, Some(allow)) = (reply.status(), allow) {
+        reply.headers_mut().insert(ALLOW, reply::allowed(&allow));
+    }
+    reply.headers_mut().insert(REQUEST_ID, id.header());
+    reply
+}
+
+/// The answer to a request that is refused. What is the server's own fault is logged.
+fn refused(problem: Problem, id: &RequestId) -> Reply {
+    let code = problem.code.word();
+    if HOST_FAULTS.contains(&problem.code) {
+        tracing::error!(code, "{}", problem.detail);
+    } else if PLUGIN_FAULTS.contains(&problem.code) {
+        // Their sentences may quote an event.
+        tracing::error!(code, "a plugin failed");
+    } else {
+        tracing::debug!(code, "refused");
+    }
+    reply::problem(&problem.with("request_id", id.as_str()))
 }
 
 /// The future's output, or none if it panicked: the connection and its other requests go on.
@@ -85,14 +130,13 @@ async fn respond<S: Service>(
     check_length(edge.settings.uri_bytes_max, &route, &parts)?;
     let methods = route.methods();
     if parts.method == Method::OPTIONS {
-        return Ok(reply::options(methods.allow()));
+        return Ok(reply::options(&methods.allow()));
     }
     if !methods.has(&parts.method) {
-        return Ok(reply::not_allowed(methods.allow()));
+        let allow = methods.allow();
+        return Err(Problem::new(Code::MethodNotAllowed, format!("this route has {allow}")));
     }
-    if edge.draining.load(Ordering::Acquire) && route != Route::Live {
-        return Err(Problem::new(Code::Draining, "the server is shutting down").retry_after(1));
-    }
+    check_draining(edge, &route)?;
     let asked = parts.uri.query();
     match route {
         Route::Events(root) if parts.method == Method::POST => {
@@ -133,11 +177,22 @@ async fn respond<S: Service>(
         | Route::Roots
         | Route::Plugins
         | Route::Peers
-        | Route::OpenApi) => {
+        | Route::OpenApi
+        | Route::Docs(_)) => {
             query::none(asked)?;
             plain(edge, route, &parts.headers).await
         }
     }
+}
+
+/// Once the server was told to stop only its own state is shown.
+fn check_draining<S>(edge: &Edge<S>, route: &Route) -> Result<(), Problem> {
+    if !edge.draining.load(Ordering::Acquire) || matches!(route, Route::Live | Route::Metrics) {
+        return Ok(());
+    }
+    let problem = Problem::new(Code::Draining, "the server is shutting down").retry_after(1);
+    let reasons = json!([{"reason": "draining"}]);
+    Err(if *route == Route::Ready { problem.with("reasons", reasons) } else { problem })
 }
 
 /// The routes that are asked without parameters.
@@ -153,7 +208,8 @@ async fn plain<S: Service>(edge: &Edge<S>, route: Route, headers: &HeaderMap) ->
             let text = edge.service.metrics().await?;
             Ok(reply::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
         }
-        Route::OpenApi => Ok(ok(openapi::document())),
+        Route::OpenApi => Ok(ok(openapi::document(&edge.service.offers().await?))),
+        Route::Docs(asset) => Ok(docs::file(asset)),
         Route::Live => Ok(ok(Bytes::from_static(br#"{"live":true}"#))),
         Route::Events(_)
         | Route::Changes(_)

@@ -154,6 +154,7 @@ impl<L: Accept> Server<L> {
             }
         }
         site.edge.draining.store(true, Ordering::Release);
+        tracing::info!("draining: requests in flight are finished");
         drop(self.listener);
         drop(watched);
         phase.send_replace(Phase::Draining);
@@ -210,7 +211,10 @@ async fn slotted<T, S>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
 {
+    let open = metrics::gauge!("laterbase_http_connections");
+    open.increment(1);
     connection(stream, site, phase).await;
+    open.decrement(1);
     drop(slot);
 }
 

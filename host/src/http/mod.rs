@@ -15,6 +15,7 @@ mod accept;
 mod body;
 mod cors;
 mod csv;
+mod docs;
 mod guard;
 mod handler;
 mod listener;
@@ -22,7 +23,9 @@ mod openapi;
 mod packing;
 mod query;
 mod reply;
+mod request_id;
 mod route;
+mod table;
 
 #[cfg(test)]
 mod tests;

@@ -5,14 +5,12 @@
 
 use super::service::{Aspect, FeedQuery, Known, PageFormat, ViewQuery};
 use super::settings::Settings;
+use super::table::{self, Parameter, Shape};
 use crate::core::event::ValidTime;
 use crate::problem::{Code, Problem};
 use percent_encoding::percent_decode;
 use serde::Deserialize;
 use std::ops::RangeInclusive;
-
-/// Parameters that may be there more than once.
-const REPEATABLE: &[&str] = &["vv", "key", "prefix"];
 
 /// More parts than any aggregate key has.
 const KEY_PARTS_MAX: usize = 64;
@@ -26,20 +24,21 @@ pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     /// Takes a query string apart; a parameter that is not `allowed`, or there twice without need, is refused.
-    pub(super) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, Problem> {
+    pub(super) fn parse(query: Option<&str>, allowed: &[Parameter]) -> Result<Self, Problem> {
         let (found, others) = Self::split(query, allowed)?;
         others.first().map_or(Ok(found), |(name, _)| Err(unknown(name, allowed)))
     }
 
     /// The same, with the parameters that are not `allowed` on their own.
-    fn split(query: Option<&str>, allowed: &[&str]) -> Result<(Self, Vec<(String, String)>), Problem> {
+    fn split(query: Option<&str>, allowed: &[Parameter]) -> Result<(Self, Vec<(String, String)>), Problem> {
         let (mut found, mut others): (Vec<(String, String)>, _) = (Vec::new(), Vec::new());
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or_else(|| bad("?", "its name does not decode to text"))?;
-            let is_known = allowed.contains(&name.as_str());
+            let known = allowed.iter().find(|known| known.name == name);
+            let is_known = known.is_some();
             let is_there = found.iter().any(|(known, _)| *known == name);
-            if is_known && is_there && !REPEATABLE.contains(&name.as_str()) {
+            if is_there && known.is_some_and(|known| known.shape != Shape::Texts) {
                 return Err(bad(&name, "it is there more than once"));
             }
             let value = decode(value).ok_or_else(|| bad(&name, "its value does not decode to text"))?;
@@ -94,7 +93,7 @@ pub(super) struct AdmitQuery {
 
 /// The parameters of `POST /{root}/e`.
 pub(super) fn admit(query: Option<&str>) -> Result<AdmitQuery, Problem> {
-    let parameters = Parameters::parse(query, &["atomic", "format", "dry_run"])?;
+    let parameters = Parameters::parse(query, table::ADMIT)?;
     let format = parameters.text("format");
     let named = |name: &String| {
         !name.is_empty() && name.len() <= FORMAT_BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_graphic())
@@ -108,8 +107,7 @@ pub(super) fn admit(query: Option<&str>) -> Result<AdmitQuery, Problem> {
 
 /// The parameters of `GET /{root}/e`.
 pub(super) fn feed(query: Option<&str>, settings: &Settings) -> Result<FeedQuery, Problem> {
-    let names = &["vv", "cursor", "limit", "max_bytes", "from", "to", "type"];
-    let parameters = Parameters::parse(query, names)?;
+    let parameters = Parameters::parse(query, table::FEED)?;
     Ok(FeedQuery {
         vv: parameters.all("vv"),
         cursor: parameters.text("cursor"),
@@ -142,10 +140,7 @@ pub(super) fn live(query: &FeedQuery) -> Result<(), Problem> {
     }
 }
 
-/// The parameters of a View; a Report may have more.
-const VIEW: &[&str] =
-    &["key", "prefix", "limit", "cursor", "at", "from", "to", "known", "group", "changes", "digest"];
-/// Those that go with `changes`.
+/// The parameters of a View that go with `changes`.
 const CHANGES: &[&str] = &["key", "prefix", "changes"];
 /// Those that go with `digest`.
 const DIGEST: &[&str] = &["digest"];
@@ -153,13 +148,13 @@ const DIGEST: &[&str] = &["digest"];
 impl ViewQuery {
     /// For a View: refuses the parameters that are a Report's own.
     pub fn refuse_others(&self) -> Result<(), Problem> {
-        self.others.first().map_or(Ok(()), |(name, _)| Err(unknown(name, VIEW)))
+        self.others.first().map_or(Ok(()), |(name, _)| Err(unknown(name, table::VIEW)))
     }
 }
 
 /// The parameters of `GET /{root}/{view}`.
 pub(super) fn view(query: Option<&str>, settings: &Settings) -> Result<ViewQuery, Problem> {
-    let (parameters, others) = Parameters::split(query, VIEW)?;
+    let (parameters, others) = Parameters::split(query, table::VIEW)?;
     let keys = parameters.all("key");
     let prefix = parameters.all("prefix");
     for (name, parts) in [("key", &keys), ("prefix", &prefix)] {
@@ -207,7 +202,7 @@ fn aspect(parameters: &Parameters) -> Result<Aspect, Problem> {
 
 /// The parameters of `POST /_/plugins/{name}/reload`: whether to wait.
 pub(super) fn reload(query: Option<&str>) -> Result<bool, Problem> {
-    Parameters::parse(query, &["wait"])?.flag("wait", true)
+    Parameters::parse(query, table::RELOAD)?.flag("wait", true)
 }
 
 /// A route without parameters.
@@ -346,8 +341,9 @@ fn decode(text: &str) -> Option<String> {
     percent_decode(spaced.as_bytes()).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-fn unknown(name: &str, known: &[&str]) -> Problem {
-    let list = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+fn unknown(name: &str, known: &[Parameter]) -> Problem {
+    let names: Vec<&str> = known.iter().map(|known| known.name).collect();
+    let list = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     bad(name, &format!("this route does not know it; it knows {list}"))
 }
 

@@ -83,19 +83,16 @@ pub(super) fn stream(stream: Stream) -> Reply {
 }
 
 /// The answer to OPTIONS that is no preflight.
-pub(super) fn options(allow: &'static str) -> Reply {
+pub(super) fn options(allow: &str) -> Reply {
     let mut reply = Reply::new(Body::empty());
     *reply.status_mut() = StatusCode::NO_CONTENT;
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply.headers_mut().insert(ALLOW, allowed(allow));
     reply
 }
 
-/// 405, with what the route does have.
-pub(super) fn not_allowed(allow: &'static str) -> Reply {
-    let detail = format!("this route has {allow}");
-    let mut reply = problem(&Problem::new(Code::MethodNotAllowed, detail));
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    reply
+/// The value of an `Allow` header.
+pub(super) fn allowed(allow: &str) -> HeaderValue {
+    HeaderValue::from_str(allow).expect("names of methods are ASCII")
 }
 
 /// The answer to a POST of events: 201 if anything was written, else 200, as of a dry run.

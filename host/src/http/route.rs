@@ -2,8 +2,8 @@
 //! else.
 
 use super::names::{EVENTS, HOST, PluginName, RootName, ViewName};
+use super::table::Methods;
 use crate::problem::{Code, Problem};
-use axum::http::Method;
 
 /// What a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,43 +36,19 @@ pub(super) enum Route {
     Verify(RootName),
     /// `/_/openapi.json`.
     OpenApi,
+    /// `/_/docs`, and the files of that page.
+    Docs(Asset),
 }
 
-/// Which methods a route has, besides OPTIONS; HEAD comes with GET.
+/// A file of the page that shows the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Methods {
-    /// Reading only.
-    Get,
-    /// Asking by body or changing something only.
-    Post,
-    /// Reading and asking by body.
-    GetPost,
-    /// Beginning something and ending it.
-    PostDelete,
-}
-
-impl Methods {
-    /// Whether `method` is one of them.
-    pub(super) fn has(self, method: &Method) -> bool {
-        let get = *method == Method::GET || *method == Method::HEAD;
-        let post = *method == Method::POST;
-        match self {
-            Self::Get => get,
-            Self::Post => post,
-            Self::GetPost => get || post,
-            Self::PostDelete => post || *method == Method::DELETE,
-        }
-    }
-
-    /// The value of an `Allow` header.
-    pub(super) fn allow(self) -> &'static str {
-        match self {
-            Self::Get => "GET, HEAD, OPTIONS",
-            Self::Post => "POST, OPTIONS",
-            Self::GetPost => "GET, HEAD, POST, OPTIONS",
-            Self::PostDelete => "POST, DELETE, OPTIONS",
-        }
-    }
+pub(super) enum Asset {
+    /// The page itself.
+    Page,
+    /// How it looks.
+    Style,
+    /// What it does.
+    Script,
 }
 
 impl Route {
@@ -105,6 +81,9 @@ impl Route {
             (Some("roots"), None, ..) => Ok(Self::Roots),
             (Some("plugins"), None, ..) => Ok(Self::Plugins),
             (Some("openapi.json"), None, ..) => Ok(Self::OpenApi),
+            (Some("docs"), None, ..) => Ok(Self::Docs(Asset::Page)),
+            (Some("docs"), Some("page.css"), None, _) => Ok(Self::Docs(Asset::Style)),
+            (Some("docs"), Some("page.js"), None, _) => Ok(Self::Docs(Asset::Script)),
             (Some("peers"), None, ..) => Ok(Self::Peers),
             (Some("sync"), Some(root), None, _) => Ok(Self::Sync(RootName::parse(root)?)),
             (Some("verify"), Some(root), None, _) => Ok(Self::Verify(RootName::parse(root)?)),
@@ -115,20 +94,7 @@ impl Route {
 
     /// The methods it has.
     pub(super) fn methods(&self) -> Methods {
-        match self {
-            Self::Events(_) | Self::Verify(_) => Methods::GetPost,
-            Self::Changes(_) | Self::Sync(_) => Methods::Post,
-            Self::Reload(_) => Methods::PostDelete,
-            Self::Root(_)
-            | Self::View(..)
-            | Self::Live
-            | Self::Ready
-            | Self::Metrics
-            | Self::Roots
-            | Self::Plugins
-            | Self::Peers
-            | Self::OpenApi => Methods::Get,
-        }
+        Methods::of(self.pattern())
     }
 
     /// The route with its names left open, as metrics and logs show it.
@@ -148,12 +114,63 @@ impl Route {
             Self::Sync(_) => "/_/sync/{root}",
             Self::Verify(_) => "/_/verify/{root}",
             Self::OpenApi => "/_/openapi.json",
+            Self::Docs(Asset::Page) => "/_/docs",
+            Self::Docs(Asset::Style) => "/_/docs/page.css",
+            Self::Docs(Asset::Script) => "/_/docs/page.js",
         }
     }
 }
 
 fn unknown(detail: &str) -> Problem {
     Problem::new(Code::UnknownRoute, detail)
+}
+
+#[cfg(test)]
+impl Route {
+    /// The pattern of every kind of route.
+    pub(super) fn patterns() -> std::collections::BTreeSet<&'static str> {
+        let root = || RootName::parse("r").expect("a name");
+        let view = ViewName::parse("v").expect("a name");
+        let plugin = PluginName::parse("p").expect("a name");
+        let all = [
+            Self::Root(root()),
+            Self::Events(root()),
+            Self::Changes(root()),
+            Self::View(root(), view),
+            Self::Live,
+            Self::Ready,
+            Self::Metrics,
+            Self::Roots,
+            Self::Plugins,
+            Self::Reload(plugin),
+            Self::Peers,
+            Self::Sync(root()),
+            Self::Verify(root()),
+            Self::OpenApi,
+            Self::Docs(Asset::Page),
+            Self::Docs(Asset::Style),
+            Self::Docs(Asset::Script),
+        ];
+        // A kind that is not here does not compile: name it above, too.
+        let named = |route: &Self| match route {
+            Self::Root(_)
+            | Self::Events(_)
+            | Self::Changes(_)
+            | Self::View(..)
+            | Self::Live
+            | Self::Ready
+            | Self::Metrics
+            | Self::Roots
+            | Self::Plugins
+            | Self::Reload(_)
+            | Self::Peers
+            | Self::Sync(_)
+            | Self::Verify(_)
+            | Self::OpenApi
+            | Self::Docs(Asset::Page | Asset::Style | Asset::Script) => route.pattern(),
+        };
+        all.iter().map(named).collect()
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +196,11 @@ mod tests {
             ("/_/plugins", "/_/plugins"),
             ("/_/plugins/tally/reload", "/_/plugins/{name}/reload"),
             ("/_/openapi.json", "/_/openapi.json"),
+            ("/_/docs", "/_/docs"),
+            ("/_/docs/page.css", "/_/docs/page.css"),
+            ("/_/docs/page.js", "/_/docs/page.js"),
+            ("/_/docs/", "unknown_route"),
+            ("/_/docs/..%2fpage.js", "unknown_route"),
             ("/_/peers", "/_/peers"),
             ("/_/sync/tally", "/_/sync/{root}"),
             ("/_/sync/..%2f", "bad_name"),

@@ -127,6 +127,30 @@ pub struct ReloadAnswer {
     pub json: Bytes,
 }
 
+/// What plugins offer to a Root, for the document of the interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// The Root.
+    pub root: String,
+    /// Event types by name.
+    pub types: Vec<String>,
+    /// Formats that intakes read.
+    pub formats: Vec<String>,
+    /// Views and Reports.
+    pub views: Vec<Offered>,
+}
+
+/// One View or Report.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// Its name.
+    pub name: String,
+    /// It has no windows and no groups.
+    pub is_ordered: bool,
+    /// It is a Report.
+    pub is_report: bool,
+}
+
 /// What a server does for its clients.
 pub trait Service: Send + Sync + 'static {
     /// Writes events; answers only when they are durable.
@@ -172,6 +196,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// All roots, as JSON.
     fn roots(&self) -> impl Future<Output = Result<Bytes, Problem>> + Send;
+
+    /// What plugins offer to each Root.
+    fn offers(&self) -> impl Future<Output = Result<Vec<Offer>, Problem>> + Send;
 
     /// All plugins with generation, views, progress and last error, as JSON.
     fn plugins(&self) -> impl Future<Output = Result<Bytes, Problem>> + Send;

@@ -182,14 +182,14 @@ impl RootStatus {
     fn measure(&self, peer: &str, root: &str, now: ValidTime) {
         let labels = [("peer", peer.to_owned()), ("root", root.to_owned())];
         let gauges = [
-            ("laterbase_peer_connected", i64::from(self.connected)),
-            ("laterbase_peer_events_to_pull", self.to_pull.cast_signed()),
-            ("laterbase_peer_events_to_push", self.to_push.cast_signed()),
-            ("laterbase_peer_seconds_behind", self.seconds_behind(now).unwrap_or(-1)),
-            ("laterbase_peer_clock_offset_milliseconds", self.moved.clock_offset_ms),
+            ("laterbase_peer_connected", f64::from(u8::from(self.connected))),
+            ("laterbase_peer_events_to_pull", self.to_pull as f64),
+            ("laterbase_peer_events_to_push", self.to_push as f64),
+            ("laterbase_peer_behind_seconds", self.seconds_behind(now).unwrap_or(-1) as f64),
+            ("laterbase_peer_clock_offset_seconds", self.moved.clock_offset_ms as f64 / 1000.0),
         ];
         for (name, value) in gauges {
-            metrics::gauge!(name, &labels).set(value as f64);
+            metrics::gauge!(name, &labels).set(value);
         }
         let counters = [
             ("laterbase_peer_events_in_total", self.moved.events_in),

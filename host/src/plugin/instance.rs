@@ -7,6 +7,7 @@
 //! one, which the interface allows (calls keep nothing).
 
 use super::call_error::{Blame, CallError};
+use super::meter::Meters;
 use super::services::Services;
 use crate::core::event::{EventKey, ValidTime, Value};
 use crate::core::limits::AGGREGATE_KEY_BYTES_MAX;
@@ -60,6 +61,7 @@ pub struct Instance {
     identity: Identity,
     declaration: Declaration,
     abi: InstanceBox,
+    meters: Meters,
 }
 
 /// A Schema's no to one event of a batch.
@@ -136,7 +138,8 @@ impl fmt::Debug for Instance {
 impl Instance {
     /// Wraps what `configure` returned; `declaration` is what it declares, already checked.
     pub(super) fn new(identity: Identity, declaration: Declaration, abi: InstanceBox) -> Self {
-        Self { identity, declaration, abi }
+        let meters = Meters::new(&identity.plugin);
+        Self { identity, declaration, abi, meters }
     }
 
     /// Which plugin this is, for which Root.
@@ -184,7 +187,7 @@ impl Instance {
         let mut refusals = Vec::new();
         self.in_batches(services, hook, events, |call, base, batch| {
             let mut out = RVec::new();
-            self.run(hook, judge(call, batch, &mut out))?;
+            self.run(hook, || judge(call, batch, &mut out))?;
             for verdict in out {
                 let event = self.index(hook, verdict.event, batch.len())?;
                 refusals.push(Refusal {
@@ -207,7 +210,7 @@ impl Instance {
     ) -> Vec<Result<Vec<u8>, CallError>> {
         self.one_by_one_if_needed(services, "upcast", events, |call, batch| {
             let mut out = Rows::default();
-            self.run("upcast", self.abi.upcast(call, schema, batch.into(), &mut out))?;
+            self.run("upcast", || self.abi.upcast(call, schema, batch.into(), &mut out))?;
             let pieces = self.pieces("upcast", &out, batch.len())?;
             let single = |pieces: Vec<&[u8]>| match pieces.as_slice() {
                 [data] => Ok(data.to_vec()),
@@ -226,7 +229,7 @@ impl Instance {
     ) -> Vec<Result<Vec<EventKey>, CallError>> {
         self.one_by_one_if_needed(services, "retracts", events, |call, batch| {
             let mut out = Rows::default();
-            self.run("retracts", self.abi.retracts(call, schema, batch.into(), &mut out))?;
+            self.run("retracts", || self.abi.retracts(call, schema, batch.into(), &mut out))?;
             let key = |bytes: &[u8]| {
                 let key = bytes.try_into().map(EventKey);
                 key.map_err(|_| self.malformed("retracts", format!("a key of {} bytes", bytes.len())))
@@ -246,8 +249,9 @@ impl Instance {
     ) -> Result<Vec<Intake>, CallError> {
         let lent = services.lend(&self.identity.plugin, &self.identity.root);
         let mut out = RVec::new();
-        let result = self.abi.intake(&lent.call(), format.into(), content_type.into(), body.into(), &mut out);
-        self.run("intake", result)?;
+        self.run("intake", || {
+            self.abi.intake(&lent.call(), format.into(), content_type.into(), body.into(), &mut out)
+        })?;
         out.into_iter().map(|event| self.intake_event(event)).collect()
     }
 
@@ -313,7 +317,7 @@ impl Instance {
         let declared = usize::try_from(keyspace).ok().and_then(|at| self.declaration.keyspaces.get(at));
         let declared = declared.ok_or_else(|| self.malformed("map", "no such keyspace".to_owned()))?;
         let mut out = Emitted::default();
-        self.run("map", self.abi.map(call, keyspace, batch.into(), &mut out))?;
+        self.run("map", || self.abi.map(call, keyspace, batch.into(), &mut out))?;
         let mut failures = Vec::new();
         for failure in &out.failures {
             let event = self.index("map", failure.event, batch.len())?;
@@ -344,7 +348,9 @@ impl Instance {
         let lent = services.lend(&self.identity.plugin, &self.identity.root);
         let typed: Vec<RStr<'_>> = typed.iter().map(|part| RStr::from(*part)).collect();
         let mut out = RVec::new();
-        self.run("query_key", self.abi.query_key(&lent.call(), keyspace, typed.as_slice().into(), &mut out))?;
+        self.run("query_key", || {
+            self.abi.query_key(&lent.call(), keyspace, typed.as_slice().into(), &mut out)
+        })?;
         let declared = usize::try_from(keyspace).ok().and_then(|at| self.declaration.keyspaces.get(at));
         let declared = declared.ok_or_else(|| self.malformed("query_key", "no such keyspace".to_owned()))?;
         check_key(declared, &out).map_err(|reason| self.malformed("query_key", reason))?;
@@ -422,7 +428,7 @@ impl Instance {
     ) -> Result<Vec<u8>, CallError> {
         let lent = services.lend(&self.identity.plugin, &self.identity.root);
         let mut out = RVec::new();
-        self.run(hook, body(&lent.call(), &mut out))?;
+        self.run(hook, || body(&lent.call(), &mut out))?;
         Ok(out.into())
     }
 
@@ -497,9 +503,12 @@ impl Instance {
         Err(self.malformed(hook, format!("index {index} in a batch of {len}")))
     }
 
-    fn run(&self, hook: &'static str, result: PluginResult<()>) -> Result<(), CallError> {
+    /// Makes one call across the boundary.
+    fn run(&self, hook: &'static str, call: impl FnOnce() -> PluginResult<()>) -> Result<(), CallError> {
         let Identity { plugin, generation, .. } = &self.identity;
-        result.into_result().map_err(|error| CallError::new(plugin, *generation, hook, &error))
+        self.meters.call(hook, || {
+            call().into_result().map_err(|error| CallError::new(plugin, *generation, hook, &error))
+        })
     }
 
     fn malformed(&self, hook: &'static str, message: String) -> CallError {

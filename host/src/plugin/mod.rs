@@ -19,6 +19,7 @@ pub mod instance;
 pub mod laws;
 pub mod load_error;
 mod loader;
+mod meter;
 pub mod module;
 pub mod probe;
 pub mod registry;

@@ -7,6 +7,7 @@ use super::{Front, blocking};
 use crate::host::Host;
 use crate::http::service::ViewQuery;
 use crate::http::sse::{self, Gone, Writer};
+use crate::metering::LiveReader;
 use crate::problem::Problem;
 use crate::root::Opened;
 use crate::views::{Cause, Change, Changes, ChangesQuery, Computes, Told};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
+use tracing::Instrument;
 
 /// After so long without a frame one is written that says nothing.
 const PULSE: Duration = Duration::from_secs(15);
@@ -51,13 +53,14 @@ impl Front {
         let live = Live { host, root, query, writer, stopped };
         // What cannot be asked is a status, not a frame.
         let (told, is_ours) = live.begin(since).await?;
-        drop(tokio::spawn(async move {
+        let task = async move {
             let Live { root, .. } = &live;
             tracing::debug!(root, "a stream of changes begins");
             if live.run(told, is_ours).await == Err(Gone) {
                 tracing::debug!(root, "the reader of a stream of changes left");
             }
-        }));
+        };
+        drop(tokio::spawn(task.in_current_span()));
         Ok(stream)
     }
 }
@@ -82,6 +85,7 @@ impl Live {
             self.writer.event("reset", Some(&told.id()), &data.to_string()).await?;
         }
         let (mut stopped, mut is_caught_up) = (self.stopped.clone(), false);
+        let reader = LiveReader::begin(&self.root, "changes", told.arrival());
         loop {
             let (mut news, page) = match self.page(told).await {
                 Ok(found) => found,
@@ -94,6 +98,7 @@ impl Live {
                 self.writer.event("change", change.id.as_deref(), &json_of(&change)).await?;
             }
             told = page.told;
+            reader.told(told.arrival());
             if *stopped.borrow() {
                 return Ok(());
             }

@@ -42,7 +42,8 @@ pub(super) fn begin(host: &Host, jobs: &Arc<Jobs>, root: &Root, body: &[u8]) -> 
         opened,
         peer,
     };
-    drop(tokio::task::spawn_blocking(move || checking.run()));
+    let span = tracing::Span::current();
+    drop(tokio::task::spawn_blocking(move || span.in_scope(|| checking.run())));
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use super::{Front, blocking};
 use crate::feed::{self, LivePage, Reader, Recent, Taken, Told};
 use crate::host::Host;
 use crate::http::sse::{self, Gone, Writer};
+use crate::metering::LiveReader;
 use crate::problem::Problem;
 use bytes::Bytes;
 use serde_json::json;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep};
+use tracing::Instrument;
 
 /// After so long without a frame one is written that says nothing.
 const PULSE: Duration = Duration::from_secs(15);
@@ -72,24 +74,8 @@ struct Live {
     tails: Arc<Tails>,
     tail: Arc<Tail>,
     stopped: watch::Receiver<bool>,
-    _counted: Counted,
-}
-
-/// Counts a reader for as long as it is there.
-struct Counted(metrics::Gauge);
-
-impl Counted {
-    fn new(root: &str) -> Self {
-        let gauge = metrics::gauge!("laterbase_feed_readers", "root" => root.to_owned());
-        gauge.increment(1.0);
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
-    }
+    /// Counts it, and says how far it is.
+    counted: LiveReader,
 }
 
 /// Why a reader ends before its client does.
@@ -121,13 +107,18 @@ impl Front {
             tails: Arc::clone(&self.tails),
             tail: self.tail(name, head),
             stopped: self.stopped.clone(),
-            _counted: Counted::new(name),
+            counted: LiveReader::begin(name, "events", reader.arrival()),
         };
-        Ok(sse::driven(|writer| async move {
-            if let Err(Ended::Fault(problem)) = live.run(&writer, reader, is_ours).await {
-                let data = json!({"code": problem.code.word(), "detail": problem.detail});
-                let _gone = writer.event("error", None, &data.to_string()).await;
-            }
+        metrics::counter!("laterbase_live_fallbacks_total", "root" => name.to_owned()).increment(0);
+        let span = tracing::Span::current();
+        Ok(sse::driven(|writer| {
+            let told = async move {
+                if let Err(Ended::Fault(problem)) = live.run(&writer, reader, is_ours).await {
+                    let data = json!({"code": problem.code.word(), "detail": problem.detail});
+                    let _gone = writer.event("error", None, &data.to_string()).await;
+                }
+            };
+            told.instrument(span)
         }))
     }
 
@@ -163,6 +154,7 @@ impl Live {
         let mut stopped = self.stopped.clone();
         loop {
             reader = self.catch_up(writer, reader).await?;
+            self.counted.told(reader.arrival());
             while !*stopped.borrow() {
                 news.mark_unchanged();
                 match self.tail.take(&mut reader) {
@@ -170,6 +162,7 @@ impl Live {
                         for frame in frames {
                             writer.frames(frame).await?;
                         }
+                        self.counted.told(reader.arrival());
                     }
                     Taken::Nothing => idle(writer, &reader, &mut news, &mut stopped).await?,
                     Taken::Behind => break,
@@ -178,7 +171,7 @@ impl Live {
             if *stopped.borrow() {
                 return Ok(());
             }
-            metrics::counter!("laterbase_feed_fallbacks_total", "root" => self.root.clone()).increment(1);
+            metrics::counter!("laterbase_live_fallbacks_total", "root" => self.root.clone()).increment(1);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::core::clock::Clock;
 use crate::core::event::{EventKey, Origin, ValidTime, Value};
 use crate::core::gset::{self, Candidate, Look};
 use crate::http::names::{PluginName, RootName, ViewName};
-use crate::http::service::{FeedAnswer, FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use crate::http::service::{FeedAnswer, FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use crate::http::sse::Stream;
 use crate::http::{Accept, Server, Settings};
 use crate::peers::{Connect, Dialler, PeerStatus, Roots};
@@ -198,6 +198,10 @@ impl Service for Front {
 
     async fn root_info(&self, _: RootName) -> Result<Bytes, Problem> {
         Self::none()
+    }
+
+    async fn offers(&self) -> Result<Vec<Offer>, Problem> {
+        Ok(Vec::new())
     }
 
     async fn plugins(&self) -> Result<Bytes, Problem> {

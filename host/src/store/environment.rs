@@ -32,6 +32,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The map of a new environment, in bytes.
 const MAP_BYTES_MIN: u64 = 64 << 20;
@@ -194,6 +195,11 @@ impl Environment {
         let _pass = self.gate.pass();
         let page_bytes = u64::from(self.env.unnamed_database_stat().page_size);
         (self.env.info().last_page_number as u64 + 1) * page_bytes
+    }
+
+    /// The transactions that are open in this process: how many, and for how long the oldest has been.
+    pub fn readers(&self) -> (usize, Duration) {
+        self.gate.inside()
     }
 
     /// The table `name`, made if it is not there; inside [`Self::write`] only one that is open already. A reader that

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
 static NEXT_NAME: AtomicU64 = AtomicU64::new(0);
 
@@ -28,8 +30,10 @@ pub(super) struct Gate {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many passes are out.
-    inside: usize,
+    /// Who is inside since when, by the order in which they came.
+    inside: BTreeMap<u64, Instant>,
+    /// How many came so far.
+    came: u64,
     /// How many wait to be alone; newcomers wait for them, so that they get their turn.
     waiting: usize,
     /// Whether somebody is alone inside.
@@ -53,10 +57,12 @@ impl Gate {
         while state.alone || (state.waiting > 0 && !again) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.inside += 1;
+        state.came += 1;
+        let number = state.came;
+        state.inside.insert(number, Instant::now());
         drop(state);
         INSIDE.with_borrow_mut(|inside| *inside.entry(self.name).or_insert(0) += 1);
-        Pass { gate: self, stays_on_its_thread: PhantomData }
+        Pass { gate: self, number, stays_on_its_thread: PhantomData }
     }
 
     /// Waits until nobody is inside, and keeps everybody out.
@@ -66,13 +72,20 @@ impl Gate {
         }
         let mut state = self.lock();
         state.waiting += 1;
-        while state.alone || state.inside > 0 {
+        while state.alone || !state.inside.is_empty() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting -= 1;
         state.alone = true;
         drop(state);
         Ok(Alone { gate: self })
+    }
+
+    /// How many are inside, and for how long the one who came first.
+    pub(super) fn inside(&self) -> (usize, Duration) {
+        let state = self.lock();
+        let oldest = state.inside.first_key_value().map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        (state.inside.len(), oldest)
     }
 
     /// Whether somebody waits to be alone.
@@ -94,6 +107,7 @@ impl Gate {
 #[derive(Debug)]
 pub(super) struct Pass<'g> {
     gate: &'g Gate,
+    number: u64,
     stays_on_its_thread: PhantomData<*const ()>,
 }
 
@@ -108,7 +122,7 @@ impl Drop for Pass<'_> {
             }
         });
         let mut state = self.gate.lock();
-        state.inside -= 1;
+        state.inside.remove(&self.number);
         drop(state);
         self.gate.changed.notify_all();
     }
@@ -159,7 +173,9 @@ mod tests {
     #[test]
     fn nobody_waits_for_itself() {
         let gate = Gate::new();
+        assert_eq!(gate.inside(), (0, Duration::ZERO));
         let pass = gate.pass();
+        assert_eq!(gate.inside().0, 1);
         assert_eq!(gate.alone().map(drop), Err(WouldWaitForItself));
         drop(pass);
         assert!(gate.alone().is_ok());

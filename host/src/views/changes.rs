@@ -105,6 +105,11 @@ struct Touch {
 }
 
 impl Told {
+    /// The last arrival all of whose changes were told.
+    pub fn arrival(&self) -> u64 {
+        self.pin.arrival
+    }
+
     /// The text by which a reader goes on behind all that was told.
     pub fn id(&self) -> String {
         let check = u64::from_be_bytes(self.pin.check);

@@ -79,6 +79,11 @@ impl Derived {
         Ok(true)
     }
 
+    /// Where its rows are.
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// The last commit. Hold it briefly.
     pub(super) fn read(&self) -> Result<Reader<'_>> {
         // First the handles, then the reader: it knows all tables that were open when it began.

@@ -68,6 +68,7 @@ pub use report::ReportQuery;
 use crate::core::event::Arrival;
 use crate::core::limits::{AGGREGATE_KEY_BYTES_MAX, REPAIR_DELTAS_MAX};
 use crate::store::Store;
+use crate::store::environment::Environment;
 use arc_swap::ArcSwapOption;
 use bounds::KeyRange;
 use build::{Build, Keyspace, View};
@@ -366,6 +367,23 @@ impl Views {
         let (reply, replies) = channel();
         self.order(Order::Settle(reply))?;
         replies.recv().map_err(|_| ViewError::Closing)?.map_err(ViewError::Indexing)
+    }
+
+    /// How many arrivals the index of each Keyspace that serves lacks; nothing is said of those that nobody asked for.
+    pub fn lag(&self) -> Result<Vec<(String, u64)>, ViewError> {
+        let Some(serving) = self.serving.load_full() else { return Ok(Vec::new()) };
+        let tails = self.shared.indexed.tails.load();
+        let head = self.store.read()?.head()?.arrivals;
+        let lag = |keyspace: &Keyspace| {
+            let position = tails.get(&keyspace.tables)?.load().position();
+            Some((keyspace.name.clone(), head.saturating_sub(position)))
+        };
+        Ok(serving.keyspaces.iter().filter_map(lag).collect())
+    }
+
+    /// The derived environment, once somebody asked.
+    pub fn environment(&self) -> Option<&Environment> {
+        self.shared.indexed.derived.get().map(derived::Derived::environment)
     }
 
     /// Waits until what goes on in the background is done.

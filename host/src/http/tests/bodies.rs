@@ -29,7 +29,7 @@ async fn sizes() {
         (outcome(&refused).as_str(), header(&refused, "connection")),
         ("413 body_too_large", Some("close"))
     );
-    assert!(body(&refused).ends_with(r#""limit":10000}"#), "{refused}");
+    assert!(body(&refused).contains(r#""limit":10000,"#), "{refused}");
     assert_eq!(outcome(&bench.post("/t/e", GZIP, &gzip(&vec![b' '; 20_000])).await), "201");
     assert_eq!(outcome(&bench.post("/t/e", GZIP, &gzip(&vec![b' '; 20_001])).await), "413 body_too_large");
     let taken: Vec<String> =

@@ -8,14 +8,14 @@ use http_body_util::BodyExt;
 #[tokio::test]
 async fn a_problem_as_sent() {
     let bench = Bench::new(Settings::default());
-    let answer = bench.line("GET /nowhere", "").await;
+    let answer = bench.line("GET /nowhere", "x-request-id: r.1\r\n").await;
     assert_eq!(header(&answer, "content-type"), Some("application/problem+json"));
     let expected = concat!(
         r#"{"type":"urn:laterbase:problem:unknown_root","#,
         r#""title":"No plugin declares this root and no data of it is on disk.","#,
-        r#""status":404,"detail":"no root nowhere","code":"unknown_root","roots":["tally"]}"#
+        r#""status":404,"detail":"no root nowhere","code":"unknown_root","roots":["tally"],"request_id":"r.1"}"#
     );
-    assert_eq!(body(&answer), expected);
+    assert_eq!((body(&answer), header(&answer, "x-request-id")), (expected, Some("r.1")));
     let busy = bench.post("/full/e", "content-type: application/json\r\n", b"{}").await;
     assert_eq!(header(&busy, "retry-after"), Some("2"));
 }

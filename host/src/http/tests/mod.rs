@@ -10,7 +10,7 @@ mod requests;
 
 use super::listener::{Phase, Site, connection};
 use super::names::{PluginName, RootName, ViewName};
-use super::service::{FeedAnswer, FeedQuery, ReloadAnswer, Service, ViewAnswer, ViewQuery};
+use super::service::{FeedAnswer, FeedQuery, Offer, ReloadAnswer, Service, ViewAnswer, ViewQuery};
 use super::settings::Settings;
 use super::sse::{self, Stream};
 use crate::admit::{self, Answer};
@@ -104,6 +104,10 @@ impl Service for Arc<Fake> {
 
     async fn roots(&self) -> Result<Bytes, Problem> {
         Ok(Bytes::from_static(b"[]"))
+    }
+
+    async fn offers(&self) -> Result<Vec<Offer>, Problem> {
+        Ok(Vec::new())
     }
 
     async fn plugins(&self) -> Result<Bytes, Problem> {

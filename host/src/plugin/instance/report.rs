@@ -59,7 +59,7 @@ impl Instance {
         };
         let reader = ReaderAbi_TO::from_ptr(RRef::new(reader), TD_Opaque);
         let mut out = RVec::new();
-        self.run("report", self.abi.report(&lent.call(), report, &query, &reader, &mut out))?;
+        self.run("report", || self.abi.report(&lent.call(), report, &query, &reader, &mut out))?;
         checked(ask, out).map_err(|reason| self.malformed("report", reason))
     }
 }

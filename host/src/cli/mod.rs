@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
 
 mod ask;
+mod export;
 mod import;
 mod log;
 mod paper;
@@ -65,6 +66,8 @@ enum Command {
     /// Check the events on disk: every row, and each against all that speak of it. While a server uses them, let that
     /// server do it (--server).
     Verify(VerifyArguments),
+    /// Write the events of a root to a file, in the order in which they happened.
+    Export(export::ExportArguments),
     /// Write the events of a file through a running server: NDJSON, CSV with a mapping of its columns, or a plugin's
     /// format. Importing a file again writes nothing.
     Import(Box<import::ImportArguments>),
@@ -210,6 +213,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Peers { server } => peers::run(&server),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Ready { server } => ready::run(&server),
         Command::Completions { shell } => paper::completions(shell),

@@ -5,8 +5,9 @@ use crate::readme::{answers, commands, perform};
 use laterbase_tests::{Answer, Server, built, library, redact, top};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What the README tells to write, by file.
 fn files() -> Vec<(String, String)> {
@@ -277,12 +278,21 @@ fn bad_configurations_have_names() {
 /// The exit code of a start in `folder` on data of its own, and what it says.
 fn start(folder: &Path) -> (Option<i32>, String) {
     let data = tempfile::tempdir().expect("a folder");
-    let output = Command::new(built())
+    let mut child = Command::new(built())
         .args(["serve", "--listen", "127.0.0.1:0", "--plugins", "plugins", "--data"])
         .arg(data.path())
         .current_dir(folder)
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("it runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a pipe");
+    if !line.is_empty() {
+        // It serves, which is wrong enough; nobody else would end it.
+        child.kill().expect("killed");
+    }
+    let output = child.wait_with_output().expect("it ended");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

@@ -4,6 +4,7 @@ use laterbase::problem::Code;
 use laterbase_tests::{Client, Server, redact, top};
 use std::fmt::Write;
 use std::fs;
+use std::process::Command;
 
 fn readme() -> String {
     fs::read_to_string(top().join("README.md")).expect("a README")
@@ -71,6 +72,32 @@ fn the_curls_answer_as_printed() {
     }
 }
 
+// Goal: the spreadsheet of the README is imported as it says. Method: its commands by a shell, with the server's
+// address added, against what is printed; then without the dry run.
+#[test]
+fn the_spreadsheet_is_imported() {
+    let text = readme();
+    let commands =
+        commands(&text).into_iter().find(|block| block.contains("laterbase import")).expect("commands");
+    let printed = text.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a report");
+    let server = Server::start(&[]).expect("a server");
+    let address = format!("laterbase import --server http://{} ", server.address());
+    let commands = commands.replace("laterbase import ", &address);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = format!("{}:{}", laterbase_tests::target().display(), std::env::var("PATH").expect("a path"));
+    for (commands, printed) in [
+        (commands.clone(), printed.to_owned()),
+        (commands.replace(" --dry-run", ""), printed.replace("dry run: nothing is written\n", "")),
+    ] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &commands]).env("PATH", &path).current_dir(folder.path());
+        let output = shell.output().expect("a shell");
+        assert_eq!(output.status.code(), Some(1), "a row is refused: {output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), printed);
+    }
+    assert!(server.get("/tally/total?key=pears").expect("an answer").text().contains("\"n\":12"));
+}
+
 // Goal: the two commands are those that are promised. Method: the server of every other test is started by the words
 // of the first (without `cargo run`, which would build it anew), and `.ci/run` takes the second from the README.
 #[test]
@@ -95,6 +122,13 @@ fn the_list_of_errors_is_whole() {
     );
     for code in Code::ALL {
         writeln!(list, "| `{}` | {} | {} |", code.word(), code.status(), code.meaning()).expect("memory");
+    }
+    list.push_str(
+        "\n`laterbase import` refuses rows with these codes before it sends them, and with those above behind that.\n\n\
+         | code | meaning |\n|---|---|\n",
+    );
+    for (code, meaning) in laterbase::cli::ROW_CODES {
+        writeln!(list, "| `{code}` | {meaning} |").expect("memory");
     }
     let path = top().join("host/ERRORS.md");
     if std::env::var_os("LATERBASE_BLESS").is_some() {

@@ -380,6 +380,11 @@ impl Host {
         Err(Problem::new(Code::UnknownRoot, detail).with("roots", declared))
     }
 
+    /// The folders whose libraries are plugins.
+    pub fn plugin_folders(&self) -> Vec<PathBuf> {
+        self.registry.folders()
+    }
+
     /// The files that the plugin `name` is configured with, the configuration file first: a change of one of them is
     /// a reason to reload it. None without a configuration file.
     pub fn configuration_files(&self, name: &str) -> Vec<PathBuf> {

@@ -57,6 +57,34 @@ pub struct EventAnswer {
     /// What else is wrong with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Fault>,
+    /// In a dry run: what tells whether an event of another request with this key is this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+}
+
+/// What besides its key decides whether an event is the same as another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The version that its data is written in, given or the newest.
+    pub version: u32,
+    /// 16 hex digits that stand for its type and data.
+    pub content: String,
+    /// The key is derived from the content, so that an equal key is enough.
+    pub same_key_is_same_event: bool,
+}
+
+/// The identities of the events that went to the writer, by index in the request.
+pub(super) fn identities(events: &[Minted]) -> Vec<(usize, Identity)> {
+    let identity = |event: &Minted| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&event.type_number.to_be_bytes()).update(&event.data);
+        let mut content = [0; 8];
+        hasher.finalize_xof().fill(&mut content);
+        let content = data_encoding::HEXLOWER.encode(&content);
+        let Minted { version, same_key_is_same_event, .. } = *event;
+        (event.at, Identity { version, content, same_key_is_same_event })
+    };
+    events.iter().map(identity).collect()
 }
 
 /// One more thing that is wrong with an event.
@@ -107,6 +135,7 @@ pub(super) fn build(
     for (sent, outcome) in sent.into_iter().zip(outcomes) {
         let (status, dot) = match outcome {
             Outcome::Written(dot) => ("written", Some(*dot)),
+            Outcome::Fit => ("written", None),
             Outcome::Duplicate(dot) => ("duplicate", *dot),
             Outcome::Clash => ("rejected", None),
         };
@@ -139,7 +168,7 @@ pub(super) fn build(
 
 fn outcome_index(outcome: &Outcome) -> u8 {
     match outcome {
-        Outcome::Written(_) => 0,
+        Outcome::Written(_) | Outcome::Fit => 0,
         Outcome::Duplicate(_) => 1,
         Outcome::Clash => 2,
     }

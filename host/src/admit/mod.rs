@@ -10,12 +10,14 @@
 mod answer;
 mod check;
 mod draft;
+mod dry;
 mod frames;
 mod mint;
 mod parse;
 mod writer;
 
-pub use answer::{Answer, EventAnswer};
+pub use answer::{Answer, EventAnswer, Identity};
+pub(crate) use parse::tail_of_id;
 
 use crate::core::clock::Clock;
 use crate::core::event::ValidTime;
@@ -49,6 +51,8 @@ pub struct Request {
     pub idempotency_key: Option<String>,
     /// The answer counts the events and does not list them.
     pub minimal: bool,
+    /// Everything is checked and answered as if it were written, and nothing is.
+    pub dry_run: bool,
 }
 
 /// How a body is written.
@@ -137,8 +141,10 @@ impl Desk {
         let mut earlier = None;
         let request = Arc::new(request);
         loop {
-            let stamp = self.stamp(&request, clock, door, earlier)?;
-            let (desk, catalog, clock) = (self.clone(), Arc::clone(catalog), Arc::clone(clock));
+            let (desk, catalog) = (self.clone(), Arc::clone(catalog));
+            // The keys that a dry run mints are nobody's: it takes no tick of the Root's clock.
+            let clock = if request.dry_run { self.spare_clock() } else { Arc::clone(clock) };
+            let stamp = self.stamp(&request, &clock, door, earlier)?;
             let asked = Arc::clone(&request);
             let prepare = move || desk.prepare(&catalog, &clock, &asked, stamp);
             let prepared = off_the_reactor(request.body.len(), prepare).await?;
@@ -152,6 +158,9 @@ impl Desk {
             if bad.count() == prepared.events.len() {
                 return Ok(answer::nothing_written(prepared.events, self.wall.now(), request.minimal));
             }
+            if request.dry_run {
+                return self.judge(door.opened()?, &request, prepared).await;
+            }
             let admission = door.open()?;
             match self.write(&admission, &request, prepared).await? {
                 Written::Answer(answer) => return Ok(answer),
@@ -162,9 +171,9 @@ impl Desk {
 
     /// The events in a body, as they would be stored; if one of them is bad, what the answer would be.
     pub fn read(&self, catalog: &RootCatalog, body: Bytes, content: Content) -> Result<Vec<Sample>, Problem> {
-        let (clock, _) = Clock::new(ValidTime::default(), self.wall.now());
-        let request = Request { body, content, atomic: true, idempotency_key: None, minimal: true };
-        let events = self.prepare(catalog, &Mutex::new(clock), &request, None)?.events;
+        let request =
+            Request { body, content, atomic: true, idempotency_key: None, minimal: true, dry_run: false };
+        let events = self.prepare(catalog, &self.spare_clock(), &request, None)?.events;
         if events.iter().any(Result::is_err) {
             return Err(answer::refusal(&events));
         }
@@ -175,6 +184,12 @@ impl Desk {
             data: event.data.into(),
         };
         Ok(events.into_iter().flatten().map(sample).collect())
+    }
+
+    /// A clock for keys that are not kept.
+    fn spare_clock(&self) -> Arc<Mutex<Clock>> {
+        let (clock, _) = Clock::new(ValidTime::default(), self.wall.now());
+        Arc::new(Mutex::new(clock))
     }
 
     /// The Idempotency-Key's name and its first stamp, or the next tick if it is new.

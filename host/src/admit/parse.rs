@@ -268,7 +268,7 @@ fn assemble(raw: Raw, pointer: Place) -> Drafted {
 }
 
 /// The tail of an event that has an id: sending the same row again is the same event.
-pub(super) fn tail_of_id(id: &str) -> [u8; 8] {
+pub(crate) fn tail_of_id(id: &str) -> [u8; 8] {
     let mut tail = [0; 8];
     blake3::Hasher::new().update(id.as_bytes()).finalize_xof().fill(&mut tail);
     tail

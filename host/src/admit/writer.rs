@@ -14,7 +14,7 @@ use super::mint::Minted;
 use crate::core::clock::Clock;
 use crate::core::event::{Dot, Seq, ValidTime};
 use crate::core::gset::{self, Candidate, Look};
-use crate::core::tables::{Result as TableResult, TableError, TablesMut};
+use crate::core::tables::{Result as TableResult, TableError, Tables, TablesMut};
 use crate::store::Store;
 use crate::wall::Wall;
 use metrics::{counter, histogram};
@@ -39,6 +39,8 @@ pub(super) struct Job {
 pub(super) enum Outcome {
     /// Stored under this dot.
     Written(Dot),
+    /// Would be stored; this was a dry run.
+    Fit,
     /// Known before; the dot is absent where the stored bytes are others.
     Duplicate(Option<Dot>),
     /// The key holds another value; nothing is stored.
@@ -234,31 +236,18 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
         return Ok(Done::Restamp(ValidTime(first)));
     }
     let looks = look_all(tables, &job.events)?;
-    let clashes = looks.iter().enumerate().filter(|(_, look)| matches!(look, Look::Clash { .. }));
-    let clashes: Vec<usize> = clashes.map(|(at, _)| at).collect();
-    if job.atomic && !clashes.is_empty() {
-        return Ok(Done::Refused(clashes));
+    if let Some(refused) = refused(job, &looks) {
+        return Ok(refused);
     }
     let is_new = |(event, look): &(&Minted, &Look)| **look == Look::New && event.repeats.is_none();
     let new = job.events.iter().zip(&looks).filter(is_new).map(|(event, _)| candidate(event));
     let new: Vec<_> = new.collect();
     let mut next = if new.is_empty() { None } else { Some(gset::admit_all(tables, &new, now_ms)?) };
-    let mut outcomes: Vec<Outcome> = Vec::with_capacity(looks.len());
-    for (event, look) in job.events.iter().zip(looks) {
-        let outcome = match (look, event.repeats.and_then(|first| outcomes.get(first))) {
-            (Look::Clash { .. }, _) => Outcome::Clash,
-            (_, Some(Outcome::Written(dot))) => Outcome::Duplicate(Some(*dot)),
-            (_, Some(first)) => first.clone(),
-            (Look::Duplicate { dot }, None) => Outcome::Duplicate(dot),
-            (Look::New, None) => {
-                let dot = next.expect("a new event was admitted");
-                next = Some(Dot { seq: Seq(dot.seq.0 + 1), ..dot });
-                Outcome::Written(dot)
-            }
-        };
-        outcomes.push(outcome);
-    }
-    let done = Done::Outcomes(outcomes);
+    let done = Done::Outcomes(outcomes(&job.events, looks, || {
+        let dot = next.expect("a new event was admitted");
+        next = Some(Dot { seq: Seq(dot.seq.0 + 1), ..dot });
+        Outcome::Written(dot)
+    }));
     if let Some((key, stamp)) = job.stamp
         && wrote(&done)
     {
@@ -267,13 +256,43 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
     Ok(done)
 }
 
+/// What [`step`] would make of a job that came now; nothing is written.
+pub(super) fn judge(tables: &dyn Tables, job: &Job) -> TableResult<Done> {
+    let looks = look_all(tables, &job.events)?;
+    Ok(refused(job, &looks).unwrap_or_else(|| Done::Outcomes(outcomes(&job.events, looks, || Outcome::Fit))))
+}
+
+/// The refusal of an atomic job in which events clash.
+fn refused(job: &Job, looks: &[Look]) -> Option<Done> {
+    let clashes = looks.iter().enumerate().filter(|(_, look)| matches!(look, Look::Clash { .. }));
+    let clashes: Vec<usize> = clashes.map(|(at, _)| at).collect();
+    (job.atomic && !clashes.is_empty()).then_some(Done::Refused(clashes))
+}
+
+/// One outcome an event; `new` gives that of the next event that is new.
+fn outcomes(events: &[Minted], looks: Vec<Look>, mut new: impl FnMut() -> Outcome) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(looks.len());
+    for (event, look) in events.iter().zip(looks) {
+        let outcome = match (look, event.repeats.and_then(|first| outcomes.get(first))) {
+            (Look::Clash { .. }, _) => Outcome::Clash,
+            (_, Some(Outcome::Written(dot))) => Outcome::Duplicate(Some(*dot)),
+            (_, Some(Outcome::Fit)) => Outcome::Duplicate(None),
+            (_, Some(first)) => first.clone(),
+            (Look::Duplicate { dot }, None) => Outcome::Duplicate(dot),
+            (Look::New, None) => new(),
+        };
+        outcomes.push(outcome);
+    }
+    outcomes
+}
+
 fn candidate(event: &Minted) -> Candidate<'_> {
     Candidate { key: event.key, value: check::value(event), hash: event.hash }
 }
 
 /// What the tables say to each event. Mostly no event lies between the first and the last of them in time, and one
 /// look tells that all are new.
-fn look_all(tables: &dyn TablesMut, events: &[Minted]) -> TableResult<Vec<Look>> {
+fn look_all(tables: &(impl Tables + ?Sized), events: &[Minted]) -> TableResult<Vec<Look>> {
     let keys = || events.iter().map(|event| event.key);
     if events.len() > 1
         && let (Some(least), Some(greatest)) = (keys().min(), keys().max())
@@ -286,7 +305,7 @@ fn look_all(tables: &dyn TablesMut, events: &[Minted]) -> TableResult<Vec<Look>>
 
 /// What the tables say to an event. Where the client named no version, an event of the same type and data is this
 /// one, whatever version was the newest then.
-fn look(tables: &dyn TablesMut, event: &Minted) -> TableResult<Look> {
+fn look(tables: &(impl Tables + ?Sized), event: &Minted) -> TableResult<Look> {
     let look = gset::look(tables, candidate(event), event.same_key_is_same_event)?;
     if event.version_given || !matches!(look, Look::Clash { .. }) {
         return Ok(look);

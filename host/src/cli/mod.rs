@@ -1,19 +1,24 @@
 //! The command line: what each command takes, and what it prints.
 //!
-//! Exit codes: 0 after a clean end, 1 when a command's work failed, 2 usage, 75 data directory in use, 78 bad
-//! configuration.
+//! Exit codes: 0 after a clean end, 1 when a command's work failed (an import: some rows were refused), 2 usage, 74 an
+//! import or export stopped before its end, 75 data directory in use, 78 bad configuration.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
 
 mod ask;
+mod import;
 mod log;
 mod paper;
 mod peers;
 mod plugin;
+mod plugins;
 mod ready;
 mod repair;
 mod serve;
 mod template;
 mod verify;
+mod watch;
+
+pub use import::ROW_CODES;
 
 use crate::peers::PeerAddress;
 use clap::{Args, Parser, Subcommand};
@@ -23,6 +28,8 @@ use std::process::ExitCode;
 
 /// Another process holds the data directory (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_IN_USE: u8 = 75;
+/// What was begun did not come to its end (`EX_IOERR` of sysexits.h).
+const EXIT_IO: u8 = 74;
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 /// The command line asks for something that is not allowed.
@@ -58,6 +65,9 @@ enum Command {
     /// Check the events on disk: every row, and each against all that speak of it. While a server uses them, let that
     /// server do it (--server).
     Verify(VerifyArguments),
+    /// Write the events of a file through a running server: NDJSON, CSV with a mapping of its columns, or a plugin's
+    /// format. Importing a file again writes nothing.
+    Import(Box<import::ImportArguments>),
     /// Make, look at and check plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -115,6 +125,9 @@ struct ServeArguments {
     /// How the log is written, to standard error.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     log_format: log::Format,
+    /// Reload plugins whenever their libraries, or the files that they are configured with, change.
+    #[arg(long)]
+    watch: bool,
     /// Allow an address that other machines can reach, although there is no TLS and there are no tokens yet.
     #[arg(long)]
     insecure: bool,
@@ -157,6 +170,21 @@ enum PluginCommand {
     /// Load a library in a process of its own, as the server would, test what it declares on made-up and given events,
     /// and show what it offers.
     Check(CheckArguments),
+    /// Show the plugins of a running server: state, generation, what they offer, and their last error.
+    List {
+        /// The server.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
+        server: PeerAddress,
+    },
+    /// Replace a plugin of a running server by what its file and its configuration hold now, and wait until the new
+    /// generation serves; whatever is wrong with it, the old one serves on.
+    Reload {
+        /// The plugin's name.
+        name: String,
+        /// The server.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
+        server: PeerAddress,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -185,12 +213,15 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Ready { server } => ready::run(&server),
         Command::Completions { shell } => paper::completions(shell),
         Command::Man { folder } => paper::man(&folder),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::VerifyRoot { shared, events } => verify::run_child(&events, shared),
         Command::RepairRoot { events, root, peer } => repair::run_child(&events, &root, &peer),
         Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
         Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(&arguments),
+        Command::Plugin(PluginCommand::List { server }) => plugins::list(&server),
+        Command::Plugin(PluginCommand::Reload { name, server }) => plugins::reload(&server, &name),
         Command::PluginProbe { arguments } => plugin::probe(&arguments),
     }
 }

@@ -1,5 +1,6 @@
 //! `laterbase serve`: configuration, log, signals, and the one line that says it is ready.
 
+use super::watch::Watch;
 use super::{EXIT_CONFIG, EXIT_IN_USE, EXIT_USAGE, ServeArguments, fail, log};
 use crate::config::Config;
 use crate::host::{Host, OpenError, Options};
@@ -23,6 +24,7 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
         Ok(config) => config,
         Err(fault) => return fail(EXIT_CONFIG, &fault),
     };
+    let watches = arguments.watch;
     let (options, listen) = match options(arguments, &config) {
         Ok(options) => options,
         Err(fault) => return fail(EXIT_USAGE, &fault),
@@ -31,7 +33,7 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(fault) => return fail(1, &format!("no threads to run on: {fault}")),
     };
-    let ended = runtime.block_on(serve(options, listen));
+    let ended = runtime.block_on(serve(options, listen, watches));
     // Whatever still runs is past the drain's deadline; the writers finish as their queues are dropped.
     runtime.shutdown_background();
     ended
@@ -75,7 +77,7 @@ fn options(arguments: ServeArguments, config: &Config) -> Result<(Options, Socke
     Ok((options, listen))
 }
 
-async fn serve(options: Options, listen: SocketAddr) -> ExitCode {
+async fn serve(options: Options, listen: SocketAddr, watches: bool) -> ExitCode {
     let config = options.config.clone();
     let claim = match Host::claim(options) {
         Ok(claim) => claim,
@@ -96,10 +98,13 @@ async fn serve(options: Options, listen: SocketAddr) -> ExitCode {
     let (fail_with, failed) = oneshot::channel();
     let host = async {
         match opening.await.map(|outcome| outcome.map_err(|fault| refuse(&fault))) {
-            Ok(Ok(host)) => match say_ready(address) {
-                Ok(()) => return Arc::clone(opened.get_or_init(|| Arc::new(host))),
-                Err(fault) => drop(fail_with.send(fault)),
-            },
+            Ok(Ok(host)) => {
+                let host = Arc::new(host);
+                match watch(&host, watches).and_then(|()| say_ready(address)) {
+                    Ok(()) => return Arc::clone(opened.get_or_init(|| host)),
+                    Err(code) => drop(fail_with.send(code)),
+                }
+            }
             Ok(Err(code)) => drop(fail_with.send(code)),
             Err(panic) => drop(fail_with.send(fail(1, &format!("the host does not open: {panic}")))),
         }
@@ -123,6 +128,18 @@ fn refuse(fault: &OpenError) -> ExitCode {
         OpenError::Data { .. } | OpenError::Plugin(_) => 1,
     };
     fail(code, &fault.to_string())
+}
+
+/// Follows the plugins' files from now on, if that is asked for.
+fn watch(host: &Arc<Host>, watches: bool) -> Result<(), ExitCode> {
+    if !watches {
+        return Ok(());
+    }
+    let failed = |fault| fail(1, &format!("--watch: the plugins' folders cannot be watched: {fault}"));
+    let watch = Watch::start(host).map_err(failed)?;
+    let host = Arc::clone(host);
+    drop(tokio::spawn(async move { watch.run(&host).await }));
+    Ok(())
 }
 
 /// The one line that says that requests are answered, and the same for a service manager.

@@ -56,6 +56,15 @@ pub const PEER_ROOTS_MAX: usize = 1024;
 /// Roots that are created because a peer has them.
 pub const ROOTS_FROM_PEERS_MAX: usize = 256;
 
+/// A row of a file that is imported, in bytes.
+pub const IMPORT_ROW_BYTES_MAX: usize = 4 << 20;
+/// Rows in one request of an import.
+pub const IMPORT_BATCH_ROWS: usize = 1_000;
+/// Bytes at which such a request takes no further row.
+pub const IMPORT_BATCH_BYTES: usize = 1 << 20;
+/// New events among which a dry run looks for repeats.
+pub const IMPORT_REPEATS_MAX: usize = 32 << 20;
+
 /// Items on a page of a view when the caller names no limit.
 pub const PAGE_ITEMS_DEFAULT: usize = 100;
 

@@ -293,9 +293,10 @@ async fn post_events<S: Service>(
         atomic: query.atomic,
         idempotency_key,
         minimal,
+        dry_run: query.dry_run,
     };
     let answer = edge.service.admit(root, request).await?;
-    Ok(reply::admitted(&answer, minimal))
+    Ok(reply::admitted(&answer, minimal, query.dry_run))
 }
 
 /// A frame of another replica.

@@ -87,6 +87,8 @@ pub(super) struct AdmitQuery {
     pub(super) atomic: bool,
     /// The format whose Schema reads the body.
     pub(super) format: Option<String>,
+    /// Check and answer only.
+    pub(super) dry_run: bool,
 }
 
 /// The parameters of `POST /{root}/e`.
@@ -99,7 +101,8 @@ pub(super) fn admit(query: Option<&str>) -> Result<AdmitQuery, Problem> {
     if format.as_ref().is_some_and(|name| !named(name)) {
         return Err(bad("format", "it is the name of a format"));
     }
-    Ok(AdmitQuery { atomic: parameters.flag("atomic", true)?, format })
+    let dry_run = parameters.flag("dry_run", false)?;
+    Ok(AdmitQuery { atomic: parameters.flag("atomic", true)?, format, dry_run })
 }
 
 /// The parameters of `GET /{root}/e`.

@@ -95,9 +95,10 @@ pub(super) fn allowed(allow: &str) -> HeaderValue {
     HeaderValue::from_str(allow).expect("names of methods are ASCII")
 }
 
-/// The answer to a POST of events: 201 if anything was written, else 200.
-pub(super) fn admitted(answer: &admit::Answer, minimal: bool) -> Reply {
-    let status = if answer.written > 0 { StatusCode::CREATED } else { StatusCode::OK };
+/// The answer to a POST of events: 201 if anything was written, else 200, as of a dry run.
+pub(super) fn admitted(answer: &admit::Answer, minimal: bool, dry_run: bool) -> Reply {
+    let is_written = answer.written > 0 && !dry_run;
+    let status = if is_written { StatusCode::CREATED } else { StatusCode::OK };
     let mut reply = json(status, bytes_of(answer));
     if minimal {
         reply.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));

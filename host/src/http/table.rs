@@ -79,6 +79,11 @@ const FRAME: &str = "application/vnd.laterbase.sync";
 pub(super) const ADMIT: &[Parameter] = &[
     parameter("atomic", Shape::Truth, "All or nothing (default), or refuse bad events one by one."),
     parameter("format", Shape::Text, "The format whose Schema reads the body."),
+    parameter(
+        "dry_run",
+        Shape::Truth,
+        "Check everything and answer as if it were written, but write nothing.",
+    ),
 ];
 
 /// Parameters that narrow a feed.

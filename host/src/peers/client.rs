@@ -5,7 +5,7 @@ use super::status::Bytes as Counted;
 use crate::core::limits::SYNC_FRAME_BYTES_MAX;
 use crate::sync::{Exchange, ExchangeError, MEDIA_TYPE, Moved};
 use axum::http::header::{CONTENT_TYPE, HOST};
-use axum::http::{Method, Request, Response};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -60,8 +60,6 @@ pub struct Client<C> {
     /// How long the peer may hold back the next answer.
     wait: Duration,
     progress: Option<Progress>,
-    /// Of the bodies that are sent.
-    media_type: &'static str,
 }
 
 /// Hears what was moved so far, and how many dots are still to be pulled and pushed.
@@ -102,7 +100,7 @@ impl<C: Connect> Client<C> {
     /// A client for frames about the Root `root`; nothing is connected yet.
     pub fn new(connect: C, peer: PeerAddress, root: &str, counted: Arc<Counted>) -> Self {
         let (path, wait) = (format!("/_/sync/{root}"), Duration::ZERO);
-        Self { connect, peer, path, counted, kept: None, wait, progress: None, media_type: MEDIA_TYPE }
+        Self { connect, peer, path, counted, kept: None, wait, progress: None }
     }
 
     /// From now on `progress` hears what rounds move.
@@ -121,37 +119,47 @@ impl<C: Connect> Client<C> {
 
     /// Asks for `path` with GET; the answer's body.
     pub async fn get(&mut self, path: &str) -> Result<Bytes, ExchangeError> {
-        self.ask(Method::GET, path.to_owned(), Bytes::new()).await
+        self.ask(Method::GET, path, HeaderMap::new(), Bytes::new()).await
     }
 
     /// Posts JSON to `path`; the answer's body.
     pub async fn post(&mut self, path: &str, json: String) -> Result<Bytes, ExchangeError> {
-        self.media_type = "application/json";
-        self.ask(Method::POST, path.to_owned(), json.into()).await
+        self.ask(Method::POST, path, content_type("application/json"), json.into()).await
     }
 
-    async fn ask(&mut self, method: Method, path: String, body: Bytes) -> Result<Bytes, ExchangeError> {
+    /// Asks for `path`; the answer's body. It may be sent twice.
+    pub async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Bytes, ExchangeError> {
         let had_connection = self.kept.as_ref().is_some_and(|kept| !kept.sender.is_closed());
-        match self.send(method.clone(), &path, body.clone()).await {
+        match self.send(method.clone(), path, headers.clone(), body.clone()).await {
             // A kept connection may just have been closed for idleness. Every frame may be sent twice.
-            Err(ExchangeError::Connection(_)) if had_connection => self.send(method, &path, body).await,
+            Err(ExchangeError::Connection(_)) if had_connection => {
+                self.send(method, path, headers, body).await
+            }
             answered => answered,
         }
     }
 
-    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ExchangeError> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Bytes, ExchangeError> {
         let mut connection = match self.kept.take().filter(|kept| !kept.sender.is_closed()) {
             Some(kept) => kept,
             None => self.open().await?,
         };
         let sent = body.len() as u64;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, self.peer.authority())
-            .header(CONTENT_TYPE, self.media_type)
-            .body(Full::new(body))
-            .map_err(|error| broke(&error))?;
+        let request = Request::builder().method(method).uri(path).header(HOST, self.peer.authority());
+        let mut request = request.body(Full::new(body)).map_err(|error| broke(&error))?;
+        request.headers_mut().extend(headers);
         let patience = self.wait + SILENCE_MAX;
         let answered = in_time(patience, connection.sender.send_request(request)).await?;
         let response = answered.map_err(|error| broke(&error))?;
@@ -183,7 +191,7 @@ impl<C: Connect> Client<C> {
 impl<C: Connect> Exchange for Client<C> {
     async fn exchange(&mut self, ask: Vec<u8>) -> Result<Vec<u8>, ExchangeError> {
         let path = self.path.clone();
-        self.ask(Method::POST, path, ask.into()).await.map(Vec::from)
+        self.ask(Method::POST, &path, content_type(MEDIA_TYPE), ask.into()).await.map(Vec::from)
     }
 
     async fn alongside<A: Send + 'static, T: Send + 'static>(
@@ -205,6 +213,10 @@ impl<C: Connect> Exchange for Client<C> {
             progress(moved, to_pull, to_push);
         }
     }
+}
+
+fn content_type(media_type: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type))])
 }
 
 /// What `working` comes to; a panic goes on here.

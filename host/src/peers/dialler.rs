@@ -187,8 +187,8 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
         }
     }
 
-    /// Stays connected until only another round can tell what is different. Who also dials us, and waits for news there,
-    /// is not pushed to: the answer is on its way.
+    /// Stays connected until only another round can tell what is different. Who also dials us, and waits for news
+    /// there, is not pushed to: the answer is on its way.
     async fn listen(
         &self,
         root: &str,
@@ -214,7 +214,9 @@ impl<C: Connect, R: Roots> Dialler<C, R> {
                         match lacks(replica, link)? {
                             Lacks::Nothing => relay = None,
                             Lacks::Ours if !is_told => return Ok(()),
-                            Lacks::Ours | Lacks::Others => relay = relay.or_else(|| Some(Instant::now() + self.relay_pause())),
+                            Lacks::Ours | Lacks::Others => {
+                                relay = relay.or_else(|| Some(Instant::now() + self.relay_pause()));
+                            }
                         }
                     }
                     () = until(relay) => {

@@ -168,6 +168,11 @@ impl Registry {
         all
     }
 
+    /// The folders whose libraries are plugins.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.state().folders.iter().map(|(folder, _)| folder.clone()).collect()
+    }
+
     /// How many libraries were opened since the start; none is ever closed.
     pub fn generations_loaded(&self) -> u32 {
         self.loaded.load(Ordering::Relaxed)

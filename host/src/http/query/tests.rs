@@ -126,6 +126,7 @@ fn flags() {
         (Some("atomic"), "bad_parameter atomic"),
         (Some("atomic=true&atomic=true"), "bad_parameter atomic"),
         (Some("format="), "bad_parameter format"),
+        (Some("dry_run=1"), "bad_parameter dry_run"),
         (Some("format=a+b"), "bad_parameter format"),
     ];
     for (query, expected) in table {

@@ -42,8 +42,11 @@ impl Fake {
 
 impl Service for Arc<Fake> {
     async fn admit(&self, root: RootName, request: admit::Request) -> Result<Answer, Problem> {
-        let admit::Request { body, content, atomic, idempotency_key, minimal } = request;
+        let admit::Request { body, content, atomic, idempotency_key, minimal, dry_run } = request;
         self.note(format!("admit {root} {content:?} {atomic} {idempotency_key:?} {} bytes", body.len()));
+        if dry_run {
+            self.note("dry run".to_owned());
+        }
         match root.as_str() {
             "panics" => panic!("as the test wants"),
             "full" => return Err(Problem::new(Code::Overloaded, "the queue is full").retry_after(2)),

@@ -36,6 +36,7 @@ enum Work {
 }
 
 /// A link from one replica to another, and what runs on it.
+#[expect(clippy::struct_excessive_bools, reason = "what is due is told by several, each for itself")]
 pub(super) struct Dial {
     pub(super) from: usize,
     pub(super) to: usize,

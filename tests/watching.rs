@@ -1,0 +1,107 @@
+//! The loop of a plugin's author on the real server: `plugin list`, `plugin reload` and `serve --watch`.
+
+use laterbase_tests::{Server, built, library};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs `laterbase plugin …` against a server.
+fn plugin(server: &Server, arguments: &[&str]) -> Output {
+    let url = format!("http://{}", server.address());
+    let mut command = Command::new(built());
+    command.arg("plugin").args(arguments).args(["--server", &url]);
+    command.output().expect("the program runs")
+}
+
+fn printed(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// A server whose only plugin is a copy of `tally` in a folder of its own.
+fn start(arguments: &[&str]) -> (tempfile::TempDir, Server) {
+    let folder = tempfile::tempdir().expect("a folder");
+    put(folder.path(), &tally());
+    let path = folder.path().to_str().expect("UTF-8").to_owned();
+    let arguments = [&["--plugins", &path], arguments].concat();
+    (folder, Server::start(&arguments).expect("a server"))
+}
+
+fn tally() -> Vec<u8> {
+    fs::read(library("tally")).expect("the library is built")
+}
+
+/// Moves finished bytes into place.
+fn put(folder: &Path, bytes: &[u8]) {
+    fs::write(folder.join("unfinished"), bytes).expect("written");
+    fs::rename(folder.join("unfinished"), folder.join("libtally.so")).expect("moved");
+}
+
+/// Asks for the plugin until what is shown of it fits.
+fn until(server: &Server, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    loop {
+        let answer = server.get("/_/plugins").expect("an answer").json();
+        if fits(&answer["plugins"][0]) {
+            return answer["plugins"][0].clone();
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_list_and_a_reload_from_the_command_line() {
+    let (folder, server) = start(&[]);
+    let listed = printed(&plugin(&server, &["list"]).stdout);
+    assert!(listed.starts_with("tally 0.1.0: serving, generation 1\n"), "{listed}");
+    for line in ["  root     tally", "    types    add, undo", "    views    total, daily, last"] {
+        assert!(listed.contains(line), "{line} is missing: {listed}");
+    }
+    let unchanged = plugin(&server, &["reload", "tally"]);
+    assert_eq!(printed(&unchanged.stdout), "tally: unchanged, generation 1 serves\n");
+
+    put(folder.path(), &[tally(), b"2".to_vec()].concat());
+    let reloaded = plugin(&server, &["reload", "tally"]);
+    assert_eq!(printed(&reloaded.stdout), "tally: reloaded, generation 2 serves\n");
+
+    put(folder.path(), b"no library");
+    let refused = plugin(&server, &["reload", "tally"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let sentence = printed(&refused.stderr);
+    assert!(sentence.starts_with("laterbase: tally was not reloaded: not_elf: "), "{sentence}");
+    let listed = printed(&plugin(&server, &["list"]).stdout);
+    assert!(listed.contains("serving, generation 2") && listed.contains("  error    not_elf: "), "{listed}");
+
+    let unknown = plugin(&server, &["reload", "nobody"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(printed(&unknown.stderr).contains("unknown_plugin: "), "{}", printed(&unknown.stderr));
+    let no_name = plugin(&server, &["reload", "../x"]);
+    assert_eq!(no_name.status.code(), Some(2));
+}
+
+/// A changed library serves without anybody asking; one that is half written is refused and the old one serves on
+/// until the rest is there; a new one in the folder is found.
+#[test]
+fn changes_are_seen() {
+    let (folder, server) = start(&["--watch"]);
+    until(&server, |tally| tally["generation"] == 1);
+    put(folder.path(), &[tally(), b"2".to_vec()].concat());
+    until(&server, |tally| tally["generation"] == 2);
+
+    let bytes = tally();
+    let (half, _) = bytes.split_at(bytes.len() / 2);
+    fs::write(folder.path().join("libtally.so"), half).expect("written in place");
+    let broken = until(&server, |tally| !tally["error"].is_null());
+    assert_eq!((&broken["state"], &broken["generation"]), (&"serving".into(), &2.into()));
+    fs::write(folder.path().join("libtally.so"), [bytes.as_slice(), b"3"].concat()).expect("the rest");
+    until(&server, |tally| tally["generation"] == 3 && tally["error"].is_null());
+
+    fs::copy(library("epcis"), folder.path().join("libepcis.so")).expect("copied");
+    loop {
+        let answer = server.get("/_/plugins").expect("an answer").json();
+        if answer["plugins"].as_array().is_some_and(|plugins| plugins.len() == 2) {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    let listed = printed(&plugin(&server, &["list"]).stdout);
+    assert!(listed.contains("root     epcis"), "{listed}");
+}

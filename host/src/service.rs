@@ -217,8 +217,11 @@ fn wait(ask: &Ask) -> Duration {
 impl Service for Front {
     async fn admit(&self, root: RootName, request: admit::Request) -> Result<admit::Answer, Problem> {
         let (root, catalog) = self.host.root(root.as_str())?;
-        let begun = Instant::now();
+        let (begun, is_dry) = (Instant::now(), request.dry_run);
         let answer = root.admit(&catalog, request).await?;
+        if is_dry {
+            return Ok(answer);
+        }
         histogram!("laterbase_admission_seconds").record(begun.elapsed().as_secs_f64());
         let outcomes =
             [("written", answer.written), ("duplicate", answer.duplicate), ("rejected", answer.rejected)];

@@ -56,6 +56,10 @@ struct Place<'o> {
 impl Place<'_> {
     /// Whether the parameter means something there.
     fn has(&self, parameter: &Parameter) -> bool {
+        if parameter.name == "format" {
+            // Where no format is read, none can be named.
+            return self.offer.is_none_or(|offer| !offer.formats.is_empty());
+        }
         let Some(view) = self.view else { return true };
         !(view.is_report && VIEWS_ONLY.contains(&parameter.name)
             || view.is_ordered && MERGING.contains(&parameter.name))

@@ -67,7 +67,7 @@ function field(parameter) {
     const values = schema.enum || ["true", "false"];
     input = make("select", common, make("option", { value: "" }, ""), ...values.map((value) => make("option", { value }, value)));
   } else if (schema.type === "array") {
-    input = make("input", { ...common, placeholder: "one, or several separated by ⏎ in a list: a | b", spellcheck: "false" });
+    input = make("input", { ...common, placeholder: "one, or several: a | b", spellcheck: "false" });
   } else {
     const kind = schema.type === "integer" ? "number" : "text";
     const hint = schema.format === "date-time" ? "2026-05-01T10:00:00Z" : (schema.examples || []).join(", ");
@@ -117,7 +117,8 @@ function show() {
   if (!operation) return;
   if (sending) sending.abort();
   const { about, method, path } = operation;
-  const parameters = about.parameters || [];
+  // A page packs no bodies.
+  const parameters = (about.parameters || []).filter((one) => one.name !== "Content-Encoding");
   const media = Object.keys((about.requestBody || { content: {} }).content);
   const answers = Object.entries(about.responses);
   const accepts = [...new Set(answers.filter(([status]) => status < 400).flatMap(([, one]) => Object.keys(one.content || {})))];
@@ -165,6 +166,7 @@ async function send(operation) {
   const head = make("pre", { class: "head", hidden: true, tabindex: "0", "aria-label": "Headers of the answer" });
   const text = make("pre", { tabindex: "0", "aria-label": "Body of the answer" });
   find("answer").replaceChildren(make("h3", {}, "Answer"), make("div", { class: "answer" }, status, head, text));
+  find("answer").scrollIntoView({ block: "nearest" });
   try {
     const answer = await fetch(url, { method: operation.method.toUpperCase(), headers, body, signal: mine.signal, cache: "no-store", credentials: "omit", redirect: "error" });
     const took = Math.round(performance.now() - begun);
@@ -178,6 +180,7 @@ async function send(operation) {
     if (fault.name === "AbortError") status.append(" stopped");
     else status.replaceChildren(make("span", { class: "status bad" }, "no answer"), ` ${fault.message}`);
   } finally {
+    find("answer")?.scrollIntoView({ block: "nearest" });
     if (sending === mine) {
       sending = null;
       if (find("stop")) find("stop").disabled = true;

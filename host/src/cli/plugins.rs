@@ -14,7 +14,7 @@ use tokio::runtime;
 /// How often the server is asked how far a reload is.
 const ASKED_EVERY: Duration = Duration::from_millis(200);
 /// A reload builds the views of the new generation, which may take this long.
-const RELOAD_MAX: Duration = Duration::from_secs(24 * 3600);
+const RELOAD_MAX: Duration = Duration::from_hours(24);
 
 #[derive(Deserialize)]
 struct Listed {
@@ -38,7 +38,8 @@ struct Plugin {
 
 #[derive(Deserialize)]
 struct Root {
-    root: String,
+    #[serde(rename = "root")]
+    name: String,
     types: Vec<String>,
     formats: Vec<String>,
     views: Vec<String>,
@@ -133,8 +134,8 @@ fn lines(plugin: &Plugin) -> Vec<String> {
     };
     let mut lines = vec![format!("{name}{version}: {}{progress}{generation}", plugin.state)];
     lines.extend(plugin.file.as_ref().map(|file| format!("  file     {file}")));
-    for Root { root, types, formats, views, reports } in &plugin.roots {
-        lines.push(format!("  root     {root}"));
+    for Root { name, types, formats, views, reports } in &plugin.roots {
+        lines.push(format!("  root     {name}"));
         for (what, names) in [("types", types), ("formats", formats), ("views", views), ("reports", reports)]
         {
             if !names.is_empty() {
@@ -165,7 +166,9 @@ fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, String> {
 fn sentence(fault: &ExchangeError) -> String {
     match fault {
         ExchangeError::Refused { code, detail, .. } => format!("{code}: {detail}"),
-        other => other.to_string(),
+        ExchangeError::Connection(_) | ExchangeError::TimedOut { .. } | ExchangeError::TooSlow { .. } => {
+            fault.to_string()
+        }
     }
 }
 

@@ -30,7 +30,7 @@ struct Watched {
 pub(super) struct Watch {
     changed: UnboundedReceiver<PathBuf>,
     watcher: RecommendedWatcher,
-    watched: Watched,
+    known: Watched,
 }
 
 impl Watch {
@@ -49,7 +49,7 @@ impl Watch {
                 event.paths.into_iter().for_each(|path| drop(tell.send(path)));
             }
         })?;
-        let mut this = Self { changed, watcher, watched: Watched::default() };
+        let mut this = Self { changed, watcher, known: Watched::default() };
         this.watch(host)?;
         Ok(this)
     }
@@ -61,7 +61,7 @@ impl Watch {
             while let Ok(Some(path)) = timeout(QUIET, self.changed.recv()).await {
                 paths.push(path);
             }
-            if !paths.iter().any(|path| self.watched.counts(path)) {
+            if !paths.iter().any(|path| self.known.counts(path)) {
                 continue;
             }
             tracing::info!("files of plugins changed");
@@ -79,11 +79,11 @@ impl Watch {
     /// Watches what is not watched yet.
     fn watch(&mut self, host: &Host) -> notify::Result<()> {
         let watched = Watched::of(host);
-        let before = self.watched.all_folders();
+        let before = self.known.all_folders();
         for folder in watched.all_folders().difference(&before) {
             self.watcher.watch(folder, RecursiveMode::NonRecursive)?;
         }
-        self.watched = watched;
+        self.known = watched;
         Ok(())
     }
 }

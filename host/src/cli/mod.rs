@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
 
 mod ask;
+mod export;
 mod import;
 mod log;
 mod paper;
@@ -65,6 +66,8 @@ enum Command {
     /// Check the events on disk: every row, and each against all that speak of it. While a server uses them, let that
     /// server do it (--server).
     Verify(VerifyArguments),
+    /// Write the events of a root to a file, in the order in which they happened.
+    Export(export::ExportArguments),
     /// Write the events of a file through a running server: NDJSON, CSV with a mapping of its columns, or a plugin's
     /// format. Importing a file again writes nothing.
     Import(Box<import::ImportArguments>),
@@ -118,6 +121,9 @@ struct ServeArguments {
     /// A configuration file; flags win over it [default: ./laterbase.toml if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Reload plugins whenever their libraries, or the files that they are configured with, change.
+    #[arg(long)]
+    watch: bool,
     /// What is logged: error, warn, info, debug or trace; also by module, as laterbase=debug,info [default: what the
     /// variable `LATERBASE_LOG` or `RUST_LOG` says, or info].
     #[arg(long, value_name = "FILTER")]
@@ -125,9 +131,6 @@ struct ServeArguments {
     /// How the log is written, to standard error.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     log_format: log::Format,
-    /// Reload plugins whenever their libraries, or the files that they are configured with, change.
-    #[arg(long)]
-    watch: bool,
     /// Allow an address that other machines can reach, although there is no TLS and there are no tokens yet.
     #[arg(long)]
     insecure: bool,
@@ -210,10 +213,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Peers { server } => peers::run(&server),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Ready { server } => ready::run(&server),
         Command::Completions { shell } => paper::completions(shell),
         Command::Man { folder } => paper::man(&folder),
-        Command::Import(arguments) => import::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::VerifyRoot { shared, events } => verify::run_child(&events, shared),
         Command::RepairRoot { events, root, peer } => repair::run_child(&events, &root, &peer),

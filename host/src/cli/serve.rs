@@ -100,7 +100,7 @@ async fn serve(options: Options, listen: SocketAddr, watches: bool) -> ExitCode 
         match opening.await.map(|outcome| outcome.map_err(|fault| refuse(&fault))) {
             Ok(Ok(host)) => {
                 let host = Arc::new(host);
-                match watch(&host, watches).and_then(|()| say_ready(address)) {
+                match begin(&host, watches, address) {
                     Ok(()) => return Arc::clone(opened.get_or_init(|| host)),
                     Err(code) => drop(fail_with.send(code)),
                 }
@@ -130,16 +130,14 @@ fn refuse(fault: &OpenError) -> ExitCode {
     fail(code, &fault.to_string())
 }
 
-/// Follows the plugins' files from now on, if that is asked for.
-fn watch(host: &Arc<Host>, watches: bool) -> Result<(), ExitCode> {
-    if !watches {
-        return Ok(());
+/// What is done once the host is open.
+fn begin(host: &Arc<Host>, watches: bool, address: SocketAddr) -> Result<(), ExitCode> {
+    if watches {
+        let unseen = |fault| fail(1, &format!("--watch: the plugins' folders cannot be watched: {fault}"));
+        let (watch, host) = (Watch::start(host).map_err(unseen)?, Arc::clone(host));
+        drop(tokio::spawn(async move { watch.run(&host).await }));
     }
-    let failed = |fault| fail(1, &format!("--watch: the plugins' folders cannot be watched: {fault}"));
-    let watch = Watch::start(host).map_err(failed)?;
-    let host = Arc::clone(host);
-    drop(tokio::spawn(async move { watch.run(&host).await }));
-    Ok(())
+    say_ready(address)
 }
 
 /// The one line that says that requests are answered, and the same for a service manager.

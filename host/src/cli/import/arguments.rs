@@ -18,8 +18,8 @@ pub(in crate::cli) struct ImportArguments {
     /// The server.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
     pub(super) server: PeerAddress,
-    /// ndjson (what POST takes, or what export wrote), csv, or the name of a format that a plugin of the root reads
-    /// line by line [default: by the file's ending].
+    /// ndjson (what POST takes, or what export wrote), csv, binary (as export writes it), or the name of a format that
+    /// a plugin of the root reads line by line [default: by the file's ending].
     #[arg(long, value_name = "NAME")]
     pub(super) format: Option<String>,
     /// Check everything and report as if it were written, but write nothing.
@@ -87,6 +87,8 @@ pub(super) enum Format {
     Ndjson,
     /// A table.
     Csv,
+    /// Binary frames.
+    Binary,
     /// Lines for a plugin's intake.
     Named(String),
 }
@@ -100,11 +102,12 @@ impl ImportArguments {
         let delimiter = ending.eq_ignore_ascii_case("tsv").then_some("tab");
         let format = match (self.format.as_deref(), ending.to_ascii_lowercase().as_str()) {
             (Some("ndjson"), _) | (None, "ndjson" | "jsonl") => Format::Ndjson,
+            (Some("binary"), _) | (None, "lbev") => Format::Binary,
             (Some("csv"), _) | (None, "csv" | "tsv") => Format::Csv,
             (Some(name), _) => Format::Named(name.to_owned()),
             (None, _) => {
                 return Err(format!(
-                    "{}: its ending does not tell its format: say --format ndjson, csv, or a plugin's",
+                    "{}: its ending does not tell its format: say --format ndjson, csv, binary, or a plugin's",
                     self.file.display()
                 ));
             }

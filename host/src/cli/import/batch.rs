@@ -9,6 +9,7 @@ use super::scan::{Form, Rows};
 use super::table::Table;
 use super::time::Clock;
 use crate::core::event::EventKey;
+use crate::core::frames;
 use crate::core::limits::{IMPORT_BATCH_BYTES, IMPORT_BATCH_ROWS};
 
 /// The rows of one request.
@@ -51,6 +52,8 @@ pub(super) enum Reading {
     Lines(Clock),
     /// By a plugin's intake, at the server.
     Intake,
+    /// They are events in frames.
+    Frames,
 }
 
 /// A file as batches.
@@ -70,9 +73,13 @@ impl Batches {
 
     /// The next batch; none at the end.
     pub(super) fn next(&mut self) -> Result<Option<Batch>, Fault> {
+        let mut body = Vec::with_capacity(IMPORT_BATCH_BYTES / 4);
+        if matches!(self.reading, Reading::Frames) {
+            body.extend_from_slice(&frames::HEAD);
+        }
         let mut batch = Batch {
             number: self.number,
-            body: Vec::with_capacity(IMPORT_BATCH_BYTES / 4),
+            body,
             rows: Vec::with_capacity(IMPORT_BATCH_ROWS),
             refused: Vec::new(),
             keys: Vec::with_capacity(IMPORT_BATCH_ROWS),
@@ -91,7 +98,7 @@ impl Batches {
                 continue;
             }
             let text = self.input.data().get(..row.length).unwrap_or_default();
-            if !text.trim_ascii().is_empty() {
+            if matches!(self.reading, Reading::Frames) || !text.trim_ascii().is_empty() {
                 read(&mut self.reading, row.number, text, &mut batch);
             }
             self.input.consume(row.total);
@@ -120,6 +127,10 @@ fn read(reading: &mut Reading, number: u64, text: &[u8], batch: &mut Batch) {
             }
         },
         Reading::Lines(clock) => match lines::line(number, clock, text, &mut batch.body) {
+            Some(line) => line,
+            None => return,
+        },
+        Reading::Frames => match lines::frame(number, text, &mut batch.body) {
             Some(line) => line,
             None => return,
         },

@@ -192,6 +192,11 @@ impl Input {
         }
     }
 
+    /// How many bytes were used, unpacked.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Goes on behind `bytes` of the data.
     pub(super) fn consume(&mut self, bytes: usize) {
         let bytes = bytes.min(self.end - self.start);

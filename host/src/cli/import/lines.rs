@@ -1,4 +1,5 @@
-//! A line of NDJSON as it is sent: what POST takes, or a line of a feed, whose key is kept and whose dot is not.
+//! A line of NDJSON, or a binary frame, as it is sent: what POST takes, or a line of a feed, whose key is kept and
+//! whose dot is not.
 //!
 //! A line is only looked at, not judged: what is wrong with it the server says. One that has a `time` and neither `id`
 //! nor `key` gets the id `row N HASH`, so that importing it again writes nothing.
@@ -6,6 +7,7 @@
 use super::time::Clock;
 use crate::admit::tail_of_id;
 use crate::core::event::EventKey;
+use crate::core::frames::{self, EventFrame, Frame, FrameTime};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -89,6 +91,24 @@ pub(super) fn line(row: u64, clock: &Clock, text: &[u8], out: &mut Vec<u8>) -> O
     };
     let made = time.zip(id).map(|(time, id)| EventKey::new(time, tail_of_id(&id)));
     Some(Line { key: key.or(made), has_version, is_live })
+}
+
+/// Appends a frame that was read whole; none if it is the end of a feed's page.
+pub(super) fn frame(row: u64, bytes: &[u8], out: &mut Vec<u8>) -> Option<Line> {
+    let Ok(Some((Frame::Event(event), _))) = frames::read_frame(bytes, 0, bytes.len()) else { return None };
+    let has_version = event.version.is_some();
+    let made = matches!((event.when, event.id), (FrameTime::At(_), None)).then(|| {
+        let hash = blake3::hash(bytes).to_hex();
+        format!("row {row} {}", hash.get(..16).unwrap_or_default())
+    });
+    let event = EventFrame { id: made.as_deref().or(event.id), ..event };
+    frames::write(out, &Frame::Event(event));
+    let key = match (event.when, event.id) {
+        (FrameTime::Key(key), _) => Some(key),
+        (FrameTime::At(time), Some(id)) => Some(EventKey::new(time, tail_of_id(id))),
+        (FrameTime::At(_) | FrameTime::Now, _) => None,
+    };
+    Some(Line { key, has_version, is_live: event.when == FrameTime::Now })
 }
 
 fn append(text: &[u8], out: &mut Vec<u8>) {

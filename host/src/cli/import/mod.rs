@@ -37,6 +37,7 @@ pub(super) use arguments::ImportArguments;
 pub use refusal::ROW_CODES;
 
 use super::{EXIT_IO, EXIT_USAGE, fail};
+use crate::core::frames;
 use crate::peers::{Client, Tcp};
 use crate::sync::ExchangeError;
 use arguments::Format;
@@ -121,11 +122,13 @@ impl Import {
             _ if arguments.map.is_some() || arguments.columns.any() => {
                 return Err(Fault::Usage("only CSV has columns to map: say --format csv".to_owned()));
             }
-            Format::Ndjson | Format::Named(_) => Mapping::default(),
+            Format::Ndjson | Format::Binary | Format::Named(_) => Mapping::default(),
         };
         runtime.block_on(look_at(arguments))?;
         let mut input = Input::open(&arguments.file)?;
-        batch::begin(&mut input, mapping.encoding.unwrap_or_default())?;
+        if format != Format::Binary {
+            batch::begin(&mut input, mapping.encoding.unwrap_or_default())?;
+        }
         let (reading, form, plan, mut last) = reading(&format, &mapping, &mut input)?;
         let task = format!("{}\n{}\n{format:?}\n{mapping:?}", arguments.server, arguments.root);
         let position = position(arguments, &blake3::hash(task.as_bytes()).to_hex(), &mut input)?;
@@ -229,7 +232,7 @@ fn target(arguments: &ImportArguments, format: &Format) -> Target {
     }
     let named = match format {
         Format::Named(name) => Some(name),
-        Format::Ndjson | Format::Csv => None,
+        Format::Ndjson | Format::Csv | Format::Binary => None,
     };
     if let Some(name) = named {
         let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
@@ -239,7 +242,11 @@ fn target(arguments: &ImportArguments, format: &Format) -> Target {
     Target {
         server: arguments.server.clone(),
         path,
-        media_type: "application/x-ndjson",
+        media_type: if *format == Format::Binary {
+            "application/vnd.laterbase.events"
+        } else {
+            "application/x-ndjson"
+        },
         lists: arguments.dry_run || named.is_some(),
         in_order: named.is_some(),
     }
@@ -268,6 +275,17 @@ fn reading(format: &Format, mapping: &Mapping, input: &mut Input) -> Result<Read
             Ok((Reading::Lines(clock), Form::Lines, None, 0))
         }
         Format::Named(_) => Ok((Reading::Intake, Form::Lines, None, 0)),
+        Format::Binary => {
+            let name = input.name().to_owned();
+            let usage = |why: &dyn std::fmt::Display| Fault::Usage(format!("{name}: {why}"));
+            while input.data().len() < frames::HEAD.len() && !input.is_at_end() {
+                input.fill()?;
+            }
+            let head = frames::read_head(input.data()).map_err(|fault| usage(&fault))?;
+            let head = head.ok_or_else(|| usage(&"it is cut off before its first frame"))?;
+            input.consume(head);
+            Ok((Reading::Frames, Form::Frames, None, 0))
+        }
         Format::Csv => {
             let usage = |name: &str, why: &str| Fault::Usage(format!("{name}: {why}"));
             let name = input.name().to_owned();

@@ -7,6 +7,7 @@
 use super::Fault;
 use super::input::Input;
 use super::refusal::{Refusal, RowCode};
+use crate::core::frames::{FramesError, read_frame};
 use crate::core::limits::IMPORT_ROW_BYTES_MAX;
 use memchr::{memchr, memchr2};
 
@@ -17,6 +18,8 @@ pub(super) enum Form {
     Lines,
     /// CSV with this delimiter; a quoted field may hold line ends.
     Csv(u8),
+    /// Binary frames.
+    Frames,
 }
 
 /// A row in front of the input.
@@ -61,9 +64,12 @@ impl Rows {
     /// The next row; none at the end.
     pub(super) fn next(&mut self, input: &mut Input) -> Result<Option<Row>, Fault> {
         loop {
+            if self.form == Form::Frames {
+                return self.next_frame(input);
+            }
             let is_full = input.data().len() >= IMPORT_ROW_BYTES_MAX;
             let scan = match self.form {
-                Form::Lines => scan_line(input.data(), input.is_at_end()),
+                Form::Lines | Form::Frames => scan_line(input.data(), input.is_at_end()),
                 Form::Csv(delimiter) => scan_record(input.data(), input.is_at_end(), delimiter),
             };
             let (code, field, why) = match scan {
@@ -89,6 +95,26 @@ impl Rows {
             let column = field.map_or(String::new(), |field| format!("#{}", field + 1));
             let bad = Some(Refusal { row: self.number, column, code: code.word().into(), detail });
             return Ok(Some(Row { number: self.number, length: 0, total: 0, bad }));
+        }
+    }
+}
+
+impl Rows {
+    /// The next frame. Where one is damaged nothing tells where the next one begins: that is an error.
+    fn next_frame(&mut self, input: &mut Input) -> Result<Option<Row>, Fault> {
+        loop {
+            let at = usize::try_from(input.offset()).unwrap_or(usize::MAX);
+            let fault = |fault: &FramesError| Fault::Stopped(format!("{}: {fault}", input.name()));
+            let read = read_frame(input.data(), at, IMPORT_ROW_BYTES_MAX).map_err(|error| fault(&error))?;
+            if let Some((_, total)) = read {
+                self.number += 1;
+                return Ok(Some(Row { number: self.number, length: total, total, bad: None }));
+            }
+            match (input.is_at_end(), input.data().is_empty()) {
+                (true, true) => return Ok(None),
+                (true, false) => return Err(fault(&FramesError::Truncated { at })),
+                (false, _) => input.fill()?,
+            }
         }
     }
 }

@@ -68,7 +68,10 @@ fn the_list_and_a_reload_from_the_command_line() {
     let sentence = printed(&refused.stderr);
     assert!(sentence.starts_with("laterbase: tally was not reloaded: plugin_not_elf: "), "{sentence}");
     let listed = printed(&plugin(&server, &["list"]).stdout);
-    assert!(listed.contains("serving, generation 2") && listed.contains("  error    plugin_not_elf: "), "{listed}");
+    assert!(
+        listed.contains("serving, generation 2") && listed.contains("  error    plugin_not_elf: "),
+        "{listed}"
+    );
 
     let unknown = plugin(&server, &["reload", "nobody"]);
     assert_eq!(unknown.status.code(), Some(1));

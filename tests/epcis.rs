@@ -139,6 +139,18 @@ fn expect_the_reports(client: &mut Client) {
     expect_items(&items(client, "stock", &format!("&at={asof}")), &stock, "stock as of then");
 }
 
+/// An event that tells late that something began to be in stock at `time`.
+fn commissioned(time: &str, number: usize) -> String {
+    let event = json!({
+        "type": "ObjectEvent", "action": "ADD", "bizStep": "commissioning", "disposition": "active",
+        "eventTime": time, "eventTimeZoneOffset": "+00:00",
+        "epcList": [format!("urn:epc:id:sgtin:9521234.012345.late{number}")],
+        "readPoint": {"id": "urn:epc:id:sgln:9521234.00001.0"},
+        "bizLocation": {"id": "urn:epc:id:sgln:9521234.00001.0"},
+    });
+    event.to_string()
+}
+
 /// The time and the stock of an expected file about the past.
 fn then(file: &str) -> (String, BTreeMap<String, Value>) {
     let then = expected(file);
@@ -174,6 +186,12 @@ fn reports_answer_as_of_then_and_as_known_then() {
     let mut client = server.client().expect("a connection");
     expect_items(&items(&mut client, "stock", &known), &stock, "stock as known then, after a crash");
     expect_the_reports(&mut client);
+    let now = items(&mut client, "stock", &format!("&at={asof}"));
+    let later: Vec<String> = (0..10_000).map(|number| commissioned(&asof, number)).collect();
+    let later: Vec<&str> = later.iter().map(String::as_str).collect();
+    assert_eq!(post(&mut client, &later), (10_000, 0));
+    assert_ne!(items(&mut client, "stock", &format!("&at={asof}")), now, "they count for that day");
+    expect_items(&items(&mut client, "stock", &known), &stock, "stock as known then, 10,000 arrivals later");
     let pallet = "/epcis/where?key=urn:epc:id:sscc:9521234.1000000121";
     let answer = client.send("GET", pallet, &[], b"").expect("an answer");
     assert_eq!(answer.json()["key"], "https://id.gs1.org/00/195212340000001215", "{}", answer.text());

@@ -1,4 +1,5 @@
-//! The loop of a plugin's author on the real server: `plugin list`, `plugin reload` and `serve --watch`.
+//! The loop of a plugin's author: `plugin bench`, and on the real server `plugin list`, `plugin reload` and
+//! `serve --watch`.
 
 use laterbase_tests::{Server, built, library};
 use std::fs;
@@ -107,4 +108,37 @@ fn changes_are_seen() {
     }
     let listed = printed(&plugin(&server, &["list"]).stdout);
     assert!(listed.contains("root     epcis"), "{listed}");
+}
+
+/// Every hook that the events reach has a line, and what is wrong is said.
+#[test]
+fn hooks_are_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("events.ndjson");
+    let event = |n: u32| {
+        format!(r#"{{"type":"add","time":"2026-05-01T10:00:0{}Z","data":{{"item":"a","n":{n}}}}}"#, n % 10)
+    };
+    fs::write(&file, (0..100).map(event).collect::<Vec<_>>().join("\n")).expect("written");
+    let bench = |arguments: &[&str]| {
+        let mut command = Command::new(built());
+        command.args(["plugin", "bench"]).arg(library("tally")).args(arguments).output().expect("it runs")
+    };
+    let path = file.to_str().expect("UTF-8");
+    let measured = bench(&["--events", path]);
+    let lines = printed(&measured.stdout);
+    assert!(lines.starts_with("root tally: 100 events\n"), "{lines}{}", printed(&measured.stderr));
+    for (part, hook) in [("schemas", "admit"), ("total", "fold"), ("daily", "fold"), ("last", "fold")] {
+        let has = |line: &str| {
+            let mut words = line.split_whitespace();
+            (words.next(), words.next()) == (Some(part), Some(hook)) && line.contains(" ns a ")
+        };
+        assert!(lines.lines().any(has), "{part} {hook}: {lines}");
+    }
+    assert!(lines.contains("1 aggregates, the longest of 100 events, 0 failures"), "{lines}");
+
+    assert_eq!(bench(&[]).status.code(), Some(2));
+    fs::write(&file, "{").expect("written");
+    let broken = bench(&["--events", path]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(printed(&broken.stderr).contains("the line is not JSON"), "{}", printed(&broken.stderr));
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
 
 mod ask;
+mod bench;
 mod export;
 mod import;
 mod log;
@@ -173,6 +174,8 @@ enum PluginCommand {
     /// Load a library in a process of its own, as the server would, test what it declares on made-up and given events,
     /// and show what it offers.
     Check(CheckArguments),
+    /// Measure what each hook of a library costs on the events of a file, through the same boundary as in the server.
+    Bench(CheckArguments),
     /// Show the plugins of a running server: state, generation, what they offer, and their last error.
     List {
         /// The server.
@@ -224,6 +227,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Plugin(PluginCommand::New { name, folder, api }) => template::run(&name, folder, api),
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
         Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(&arguments),
+        Command::Plugin(PluginCommand::Bench(arguments)) => bench::run(&arguments),
         Command::Plugin(PluginCommand::List { server }) => plugins::list(&server),
         Command::Plugin(PluginCommand::Reload { name, server }) => plugins::reload(&server, &name),
         Command::PluginProbe { arguments } => plugin::probe(&arguments),

@@ -63,7 +63,7 @@ fn check_in(scratch: &Path, arguments: &CheckArguments, config: &Config) -> Resu
     load(scratch, arguments, config, Arc::new(given))
 }
 
-fn load(
+pub(super) fn load(
     scratch: &Path,
     arguments: &CheckArguments,
     config: &Config,
@@ -111,13 +111,33 @@ impl Events for Given {
     }
 }
 
-/// The events in `file` as the server would store them.
+/// Events as the server would store them.
+pub(super) struct Read {
+    /// The Root that they are for.
+    pub(super) root: String,
+    /// All of them.
+    pub(super) events: Vec<Sample>,
+}
+
+/// Some events of `file` from all its parts, as many as can be tried.
 fn given(
     registry: &Registry,
     arguments: &CheckArguments,
     file: &Path,
     limits: &Limits,
 ) -> Result<Given, String> {
+    let Read { root, events } = read(registry, arguments, file, limits)?;
+    let step = events.len().div_ceil(SAMPLE_EVENTS_MAX).max(1);
+    Ok(Given { root, events: events.into_iter().step_by(step).collect() })
+}
+
+/// The events in `file` as the server would store them.
+pub(super) fn read(
+    registry: &Registry,
+    arguments: &CheckArguments,
+    file: &Path,
+    limits: &Limits,
+) -> Result<Read, String> {
     let catalog = registry.catalog();
     let names: Vec<&str> = catalog.roots().map(|root| root.name()).collect();
     let root = match (&arguments.root, names.as_slice()) {
@@ -136,10 +156,8 @@ fn given(
     let body = std::fs::read(file).map_err(|fault| fault.to_string())?;
     let limits = Limits { request_events_max: usize::MAX, ..limits.clone() };
     let desk = Desk { limits: Arc::new(limits), wall: Arc::new(SystemWall) };
-    let read = desk.read(offered, body.into(), content).map_err(|fault| fault.detail)?;
-    // Of more than can be tried some of all parts of the file.
-    let step = read.len().div_ceil(SAMPLE_EVENTS_MAX).max(1);
-    Ok(Given { root: root.to_owned(), events: read.into_iter().step_by(step).collect() })
+    let events = desk.read(offered, body.into(), content).map_err(|fault| fault.detail)?;
+    Ok(Read { root: root.to_owned(), events })
 }
 
 /// What a sound plugin offers, and what it was tried on.

@@ -8,7 +8,7 @@
 //! | system | how it is driven | what it does for an event |
 //! |---|---|---|
 //! | Laterbase | `POST /tally/e`, NDJSON | parses, validates by a plugin, looks for duplicates, keeps by time, fsync |
-//! | PostgreSQL | prepared `INSERT` into (bigserial, timestamptz, jsonb) | parses, keeps by serial number, WAL fdatasync |
+//! | PostgreSQL | prepared `INSERT` into (bigserial, timestamptz, jsonb) | parses, keeps by number, WAL fdatasync |
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,

@@ -8,9 +8,9 @@ use crate::host::Host;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 /// Nothing may have changed for so long before files are read.
@@ -28,42 +28,44 @@ struct Watched {
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
-    changed: UnboundedReceiver<PathBuf>,
+    /// Told of every change that counts. What does not never comes here: a log beside the configuration is written
+    /// all the time, and must neither pile up nor put a reload off.
+    changed: Arc<Notify>,
     watcher: RecommendedWatcher,
-    known: Watched,
+    known: Arc<RwLock<Watched>>,
 }
 
 impl Watch {
     /// Watches what the plugins of `host` are made from. Fails where the system allows no more watches, or a folder
     /// cannot be read.
     pub(super) fn start(host: &Host) -> notify::Result<Self> {
-        let (tell, changed) = unbounded_channel();
+        let (changed, known) = (Arc::new(Notify::new()), Arc::new(RwLock::new(Watched::default())));
+        let (tell, counting) = (Arc::clone(&changed), Arc::clone(&known));
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let Ok(event) = event.inspect_err(|fault| tracing::warn!(%fault, "a change may go unseen"))
             else {
                 return;
             };
             // Reading a file is an event, too, and a reload reads.
-            if !matches!(event.kind, EventKind::Access(_)) {
-                // Nobody listens any more once the server drains.
-                event.paths.into_iter().for_each(|path| drop(tell.send(path)));
+            if matches!(event.kind, EventKind::Access(_)) {
+                return;
+            }
+            let known = counting.read().unwrap_or_else(PoisonError::into_inner);
+            // Where the system lost count, anything may have changed.
+            if event.need_rescan() || event.paths.iter().any(|path| known.counts(path)) {
+                tell.notify_one();
             }
         })?;
-        let mut this = Self { changed, watcher, known: Watched::default() };
+        let mut this = Self { changed, watcher, known };
         this.watch(host)?;
         Ok(this)
     }
 
     /// Reloads what changes, for ever.
     pub(super) async fn run(mut self, host: &Arc<Host>) {
-        while let Some(path) = self.changed.recv().await {
-            let mut paths = vec![path];
-            while let Ok(Some(path)) = timeout(QUIET, self.changed.recv()).await {
-                paths.push(path);
-            }
-            if !paths.iter().any(|path| self.known.counts(path)) {
-                continue;
-            }
+        loop {
+            self.changed.notified().await;
+            while timeout(QUIET, self.changed.notified()).await.is_ok() {}
             tracing::info!("files of plugins changed");
             let reloading = Arc::clone(host);
             if let Err(fault) = tokio::task::spawn_blocking(move || reloading.reload_all()).await {
@@ -79,11 +81,11 @@ impl Watch {
     /// Watches what is not watched yet.
     fn watch(&mut self, host: &Host) -> notify::Result<()> {
         let watched = Watched::of(host);
-        let before = self.known.all_folders();
+        let before = self.known.read().unwrap_or_else(PoisonError::into_inner).all_folders();
         for folder in watched.all_folders().difference(&before) {
             self.watcher.watch(folder, RecursiveMode::NonRecursive)?;
         }
-        self.known = watched;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = watched;
         Ok(())
     }
 }

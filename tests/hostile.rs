@@ -45,6 +45,30 @@ fn strange_names_are_refused_and_create_nothing() {
     assert_eq!(listing(&server.folder().join("data")), before);
 }
 
+// Goal: an event that its Schema refuses is nothing that another one could repeat or clash with. Method: the same key
+// twice, refused and good in both orders; what is answered as written is what the feed has.
+#[test]
+fn a_refused_event_takes_no_other_with_it() {
+    let server = Server::start(&[]).expect("a server");
+    let mut client = server.client().expect("a connection");
+    let event = |key: char, n: &str| {
+        let key = format!("69f479a000000000{}", key.to_string().repeat(16));
+        format!(r#"{{"type":"add","key":"{key}","data":{{"item":"a","n":{n}}}}}"#)
+    };
+    let lines = [event('1', "\"x\""), event('1', "1"), event('2', "2"), event('2', "\"x\""), event('3', "3")];
+    let headers = [("content-type", "application/x-ndjson")];
+    let answer = client.send("POST", "/tally/e?atomic=false", &headers, lines.join("\n").as_bytes());
+    let answer = answer.expect("an answer").json();
+    let statuses: Vec<_> =
+        answer["events"].as_array().expect("a list").iter().map(|event| event["status"].clone()).collect();
+    assert_eq!(statuses, ["rejected", "written", "written", "rejected", "written"], "{answer}");
+    let feed = server.get("/tally/e").expect("an answer").json();
+    let stored: Vec<_> =
+        feed["events"].as_array().expect("a list").iter().map(|event| event["dot"].clone()).collect();
+    let told: Vec<_> = [1, 2, 4].map(|at| answer["events"][at]["dot"].clone()).into();
+    assert_eq!(stored, told);
+}
+
 // Goal: a body that is no event is refused by name, at every length, and leaves no trace. Method: a good request cut
 // after every byte, then a table of bad ones; a listing before and after.
 #[test]

@@ -101,6 +101,9 @@ impl Root {
 
     /// The open Root; its files are made if there are none.
     pub fn open(&self) -> Result<Arc<Opened>, Problem> {
+        if let Some(opened) = self.opened.load_full() {
+            return Ok(opened);
+        }
         let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = self.opened.load_full() {
             return Ok(opened);

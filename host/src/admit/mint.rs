@@ -1,5 +1,5 @@
-//! From drafts to events that have a key: types resolved, keys minted, instants checked, repeats within the request
-//! found. All rules of time and key that do not need the tables.
+//! From drafts to events that have a key: types resolved, keys minted, instants checked; and repeats within a request.
+//! All rules of time and key that do not need the tables.
 //!
 //! A live event takes the clock's next tick, a back-dated one its instant in full precision. The k-th event of a
 //! request with the same instant and neither key, id nor derived tail gets +k in the lowest bits, so that the
@@ -74,9 +74,7 @@ impl Mint<'_> {
     pub(super) fn all(&self, drafts: Vec<Drafted>) -> Vec<MintedResult> {
         let mut instants = Instants { next_tick: self.first_tick(&drafts), ..Instants::default() };
         let minted = drafts.into_iter().enumerate();
-        let mut minted: Vec<_> = minted.map(|(at, draft)| self.one(at, draft?, &mut instants)).collect();
-        find_repeats(&mut minted);
-        minted
+        minted.map(|(at, draft)| self.one(at, draft?, &mut instants)).collect()
     }
 
     /// The first stamp of the live events. All are taken at once, so that the keys of requests that are read side by
@@ -218,8 +216,9 @@ fn tail_of_request(text: &str, at: usize) -> [u8; 8] {
     tail
 }
 
-/// Marks the second equal event of a request as a duplicate of the first and refuses an unequal one.
-fn find_repeats(events: &mut [MintedResult]) {
+/// Marks the second equal event of a request as a duplicate of the first and refuses an unequal one. Only events that
+/// their Schemas took count: one that is refused is nothing to be a duplicate of.
+pub(super) fn find_repeats(events: &mut [MintedResult]) {
     if events.iter().flatten().is_sorted_by(|one, next| one.key < next.key) {
         return;
     }

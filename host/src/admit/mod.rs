@@ -200,8 +200,8 @@ impl Desk {
         door: &dyn Door,
         earlier: Option<ValidTime>,
     ) -> Result<Option<([u8; 16], ValidTime)>, Problem> {
-        let opened = door.opened()?;
         let Some(text) = &request.idempotency_key else { return Ok(None) };
+        let opened = door.opened()?;
         let mut name = [0; 16];
         blake3::Hasher::new().update(text.as_bytes()).finalize_xof().fill(&mut name);
         let kept = match (earlier, opened) {
@@ -245,6 +245,7 @@ impl Desk {
         };
         let mut events = mint.all(drafts);
         check::ask(catalog, &mut events)?;
+        mint::find_repeats(&mut events);
         Ok(Prepared { events, stamp })
     }
 

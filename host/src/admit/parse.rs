@@ -6,6 +6,7 @@
 
 use super::draft::{BadEvent, Draft, Drafted, Place, TypeRef, When};
 use crate::core::event::{EventKey, ValidTime};
+use crate::core::pointer::step;
 use crate::problem::{Code, Problem};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -166,7 +167,7 @@ fn draft(members: Members, pointer: Place) -> Drafted {
     match members {
         Ok(raw) => assemble(raw, pointer),
         Err(BadMember { name, code, why }) => {
-            let at = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let at = format!("{pointer}{}", step(&name));
             Err(BadEvent::new(code, at, why))
         }
     }

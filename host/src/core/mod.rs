@@ -8,5 +8,6 @@ pub mod gset;
 pub mod knowledge;
 pub mod limits;
 pub mod name;
+pub mod pointer;
 pub(crate) mod rule;
 pub mod tables;

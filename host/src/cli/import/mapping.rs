@@ -22,6 +22,7 @@
 
 use super::cell::{Empty, Encoding, Kind};
 use super::time::{Ambiguous, Clock};
+use crate::core::pointer;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -250,10 +251,8 @@ impl Mapping {
             return self.data.clone();
         }
         let others = columns.iter().enumerate().filter(|(at, _)| !time.contains(at));
-        let member = |(at, name): (usize, &String)| {
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            (pointer, toml::Value::String(format!("#{}", at + 1)))
-        };
+        let member =
+            |(at, name): (usize, &String)| (pointer::step(name), toml::Value::String(format!("#{}", at + 1)));
         others.filter(|(_, name)| !name.is_empty()).map(member).collect()
     }
 
@@ -371,7 +370,7 @@ impl Header<'_> {
 
 /// A member's name as a JSON pointer; one that begins with a slash is one.
 fn as_pointer(name: &str) -> String {
-    if name.starts_with('/') { name.to_owned() } else { format!("/{}", name.replace('~', "~0")) }
+    if name.starts_with('/') { name.to_owned() } else { pointer::step(name) }
 }
 
 /// Puts a shape where the name, or the pointer, says.
@@ -396,8 +395,7 @@ fn place(object: &mut Vec<(String, Shape)>, name: &str, shape: Shape) -> Result<
         (Some((_, Shape::Object(inner))), None) => match shape {
             Shape::Object(more) => {
                 for (name, shape) in more {
-                    let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                    place(inner, &pointer, shape)?;
+                    place(inner, &pointer::step(&name), shape)?;
                 }
             }
             Shape::Cell { .. } | Shape::Always(_) => return Err(twice(name)),

@@ -38,6 +38,7 @@ pub use refusal::ROW_CODES;
 
 use super::{EXIT_IO, EXIT_USAGE, fail};
 use crate::core::frames;
+use crate::core::name::is_name;
 use crate::peers::{Client, Tcp};
 use crate::sync::ExchangeError;
 use arguments::Format;
@@ -50,7 +51,8 @@ use report::{Counts, Report};
 use scan::{Form, Rows};
 use send::{Delivered, Target};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use table::Table;
@@ -124,6 +126,7 @@ impl Import {
             }
             Format::Ndjson | Format::Binary | Format::Named(_) => Mapping::default(),
         };
+        own_files(arguments)?;
         runtime.block_on(look_at(arguments))?;
         let mut input = Input::open(&arguments.file)?;
         if format != Format::Binary {
@@ -135,7 +138,8 @@ impl Import {
         let kept = position.as_ref().map(|(_, position)| position.clone());
         let counts = kept.as_ref().map(|kept| kept.counts.clone()).unwrap_or_default();
         let report_bytes = kept.map_or(0, |kept| kept.report_bytes);
-        last = last.max(counts.rows);
+        last = last.max(counts.last);
+        let rows_before = counts.rows;
         let mut report = Report::new(counts, arguments.dry_run, plan);
         if let Some(path) = &arguments.report {
             report.write_to(path, report_bytes)?;
@@ -146,7 +150,7 @@ impl Import {
             progress: Some(Progress::new(&arguments.root, input.progress(), input.length())),
             position,
             is_dry: arguments.dry_run,
-            rows_before: last,
+            rows_before,
             place: None,
         };
         Ok((import, Batches::new(input, reading, form, last)))
@@ -252,8 +256,29 @@ fn target(arguments: &ImportArguments, format: &Format) -> Target {
     }
 }
 
+/// Refuses to write over what is read: the report and the position have files of their own.
+fn own_files(arguments: &ImportArguments) -> Result<(), Fault> {
+    let same = |one: &Path, other: &Path| {
+        let file = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
+    };
+    let state = arguments.state.clone().or_else(|| position::beside(&arguments.file));
+    let read = [Some(arguments.file.as_path()), arguments.map.as_deref()];
+    for (flag, written) in [("--report", arguments.report.as_deref()), ("--state", state.as_deref())] {
+        let Some(written) = written else { continue };
+        if let Some(read) = read.iter().flatten().find(|read| same(read, written)) {
+            let why = format!("{flag} would write over {}: name another file", read.display());
+            return Err(Fault::Usage(why));
+        }
+    }
+    Ok(())
+}
+
 /// Asks whether the server is there and has the root.
 async fn look_at(arguments: &ImportArguments) -> Result<(), Fault> {
+    if !is_name(&arguments.root) {
+        return Err(Fault::Usage(format!("{:?} is no root's name", arguments.root)));
+    }
     let mut client = Client::new(Tcp, arguments.server.clone(), "", Arc::default());
     match client.get(&format!("/{}", arguments.root)).await {
         Ok(_) => Ok(()),

@@ -25,7 +25,9 @@ const SHOWN_MAX: usize = 20;
 /// The counts of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counts {
-    /// Rows that were read, counted with the header and empty ones.
+    /// The number of the last row: they are counted with the header and empty ones, as people see them.
+    pub(super) last: u64,
+    /// Rows that were events, or should have been.
     pub(super) rows: u64,
     /// New events.
     pub(super) written: u64,
@@ -62,6 +64,10 @@ impl Report {
         let fault = |fault: io::Error| Fault::Usage(format!("{}: {fault}", path.display()));
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
         let mut file = opened.map_err(fault)?;
+        if file.metadata().map_err(fault)?.len() < bytes {
+            let why = "this is not the report of the import that was broken off: start without --resume";
+            return Err(Fault::Usage(format!("{}: {why}", path.display())));
+        }
         file.set_len(bytes).and_then(|()| file.seek(io::SeekFrom::End(0))).map_err(fault)?;
         let mut writer = BufWriter::new(file);
         if bytes == 0 {
@@ -84,8 +90,9 @@ impl Report {
 
     /// Takes the next batch of the file with its answer.
     pub(super) fn take(&mut self, mut batch: Batch, answer: &Answer) -> Result<(), Fault> {
+        self.counts.last = batch.last;
+        self.counts.rows += (batch.rows.len() + batch.refused.len()) as u64;
         let mut refused = std::mem::take(&mut batch.refused);
-        self.counts.rows = batch.last;
         self.counts.written += answer.written;
         self.counts.duplicate += answer.duplicate;
         if answer.events.is_empty() {
@@ -180,7 +187,7 @@ impl Report {
 
     /// Writes it for a person.
     pub(super) fn show(&self, out: &mut impl Write) -> io::Result<()> {
-        let Counts { rows, written, duplicate, refused, earliest, latest } = &self.counts;
+        let Counts { rows, written, duplicate, refused, earliest, latest, .. } = &self.counts;
         let time = |time: &Option<u64>| time.map_or("-".to_owned(), |time| ValidTime(time).to_string());
         writeln!(
             out,

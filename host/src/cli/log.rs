@@ -4,7 +4,10 @@
 
 use clap::ValueEnum;
 use std::io::{IsTerminal, stderr};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -27,11 +30,16 @@ pub(super) fn begin(filter: Option<&str>, format: Format) -> Result<(), String> 
         (None, Some((name, filter))) => (*name, filter.as_str()),
         (None, None) => ("", "info"),
     };
-    let filter = EnvFilter::try_new(filter).map_err(|fault| format!("{from}: {fault}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // Every request has a span, and only what names spans or their fields needs a filter that locks for each.
+    let filter: Box<dyn Layer<Registry> + Send + Sync> = match filter.parse::<Targets>() {
+        Ok(targets) => Box::new(targets),
+        Err(_) => Box::new(EnvFilter::try_new(filter).map_err(|fault| format!("{from}: {fault}"))?),
+    };
+    let filtered = tracing_subscriber::registry().with(filter);
+    let lines = fmt::layer().with_writer(stderr);
     match format {
-        Format::Text => lines.with_ansi(stderr().is_terminal()).init(),
-        Format::Json => lines.json().flatten_event(true).with_span_list(false).init(),
+        Format::Text => filtered.with(lines.with_ansi(stderr().is_terminal())).init(),
+        Format::Json => filtered.with(lines.json().flatten_event(true).with_span_list(false)).init(),
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a page may be written as. All formats hold the same events in the same order, and say the same at their end;
 //! only a table has no place for that, so whoever sends one says it beside.
 
-use super::json::{FeedEvent, NameTexts, is_json, time_text, write_event};
+use super::json::{FeedEvent, NameTexts, is_json, write_event};
 use super::live;
 use super::walk::Mark;
 use crate::core::csv::{end_row, write_cell};
@@ -111,7 +111,7 @@ fn write_csv(out: &mut Vec<u8>, event: &FeedEvent<'_>, names: &NameTexts<'_>) {
     };
     let cells = [
         key.to_string(),
-        time_text(*key),
+        key.time().to_string(),
         value.type_number.to_string(),
         names.name(value.type_number).unwrap_or_default(),
         value.version.to_string(),

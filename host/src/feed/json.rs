@@ -47,13 +47,10 @@ pub(super) struct FeedEvent<'a> {
 /// Appends `event` to `out` as one JSON object without a line break; `type_name` is a JSON text.
 pub(super) fn write_event(out: &mut Vec<u8>, event: &FeedEvent<'_>, type_name: &[u8]) {
     let FeedEvent { key, value, dot, clash } = event;
-    let instant = instant(*key);
+    let time = key.time();
     out.extend_from_slice(b"{\"key\":\"");
     hex(out, &key.0, &mut [0; 32]);
-    formatted(
-        out,
-        format_args!("\",\"time\":\"{instant:.3}\",\"type\":{},\"type_name\":", value.type_number),
-    );
+    formatted(out, format_args!("\",\"time\":\"{time}\",\"type\":{},\"type_name\":", value.type_number));
     out.extend_from_slice(type_name);
     formatted(out, format_args!(",\"version\":{},\"dot\":\"", value.version));
     hex(out, &dot.origin.0, &mut [0; 16]);
@@ -63,16 +60,6 @@ pub(super) fn write_event(out: &mut Vec<u8>, event: &FeedEvent<'_>, type_name: &
     }
     write_data(out, value.data);
     out.push(b'}');
-}
-
-fn instant(key: EventKey) -> jiff::Timestamp {
-    jiff::Timestamp::from_millisecond(key.time().millis())
-        .expect("the times that a key can hold lie within jiff's years")
-}
-
-/// The time in a key, as the feed shows it.
-pub(super) fn time_text(key: EventKey) -> String {
-    format!("{:.3}", instant(key))
 }
 
 /// `data` where the bytes are JSON, else `data_base64`.

@@ -3,11 +3,12 @@
 //! Columns are those of the first row in its order, then what further rows add. A text stands as it is, null and what
 //! is missing are empty cells, anything nested is written as JSON; numbers keep their digits.
 
-use crate::core::csv::{end_row, write_cell, write_row};
+use crate::core::csv::write_row;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// An object's members in their order, their values as text.
@@ -105,31 +106,30 @@ fn cell(value: &RawValue) -> Cow<'_, str> {
 
 /// A member of a value may have the name of a part of the key: columns are told apart by name and occurrence.
 fn table(rows: &[Row<'_>]) -> Bytes {
-    let mut columns: Vec<(&str, usize)> = Vec::new();
+    let (mut columns, mut place_of) = (Vec::new(), BTreeMap::new());
+    let mut row_places = Vec::with_capacity(rows.len());
     for row in rows {
-        for (at, (name, _)) in row.iter().enumerate() {
-            let column = (name.as_ref(), occurrence(row, at));
-            if !columns.contains(&column) {
-                columns.push(column);
-            }
-        }
+        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+        let places = row.iter().map(|(name, _)| {
+            let nth = times.entry(name).or_default();
+            *nth += 1;
+            *place_of.entry((name.as_ref(), *nth)).or_insert_with(|| {
+                columns.push(name.as_bytes());
+                columns.len() - 1
+            })
+        });
+        row_places.push(places.collect::<Vec<_>>());
     }
     let mut out = Vec::new();
-    write_row(&mut out, columns.iter().map(|(name, _)| name.as_bytes()));
-    for row in rows {
-        for (at, (name, nth)) in columns.iter().enumerate() {
-            let cells = row.iter().filter(|(of, _)| of == name).map(|(_, cell)| cell.as_ref());
-            write_cell(&mut out, cells.skip(*nth).map(str::as_bytes).next().unwrap_or_default(), at == 0);
+    write_row(&mut out, columns.iter().copied());
+    for (row, places) in rows.iter().zip(row_places) {
+        let mut cells: Vec<&[u8]> = vec![b""; columns.len()];
+        for ((_, cell), place) in row.iter().zip(places) {
+            *cells.get_mut(place).expect("every place is a column's") = cell.as_bytes();
         }
-        end_row(&mut out);
+        write_row(&mut out, cells);
     }
     out.into()
-}
-
-/// How many cells before this one have its name.
-fn occurrence(row: &Row<'_>, at: usize) -> usize {
-    let name = row.get(at).map(|(name, _)| name);
-    row.iter().take(at).filter(|(before, _)| Some(before) == name).count()
 }
 
 #[cfg(test)]

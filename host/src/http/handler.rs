@@ -33,7 +33,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// Errors that an operator has to hear of.
 const HOST_FAULTS: &[Code] =
-    &[Code::Storage, Code::Corrupt, Code::DiskFull, Code::OutcomeUnknown, Code::RootClosed];
+    &[Code::Internal, Code::Storage, Code::Corrupt, Code::DiskFull, Code::OutcomeUnknown, Code::RootClosed];
 /// The same, for whoever looks after a plugin.
 const PLUGIN_FAULTS: &[Code] = &[Code::PluginFailed, Code::StateTooLarge];
 /// What a body of events may be.
@@ -57,7 +57,7 @@ pub(super) async fn answer<S: Service>(edge: Arc<Edge<S>>, request: Request<Body
     let id = RequestId::of(request.headers());
     let route = Route::parse(request.uri().path());
     let pattern = route.as_ref().map_or("none", Route::pattern);
-    let allow = route.as_ref().ok().map(|route| route.methods().allow());
+    let methods = route.as_ref().ok().map(Route::methods);
     let wanted = accept::packing(request.headers());
     // Always there, whatever is logged: an error's line needs it.
     let span = tracing::error_span!(
@@ -72,22 +72,22 @@ pub(super) async fn answer<S: Service>(edge: Arc<Edge<S>>, request: Request<Body
             Some(Ok(reply)) => reply,
             Some(Err(problem)) => refused(problem, &id),
             None => {
-                tracing::error!("a request's handler panicked");
                 let detail = "the server failed on this request; its log says where";
                 refused(Problem::new(Code::Internal, detail), &id)
             }
         };
+        let reply = packing::packed(reply, wanted).await;
         let (status, seconds) = (reply.status().as_u16(), begun.elapsed().as_secs_f64());
         tracing::debug!(status, seconds, "answered");
         metrics::histogram!("laterbase_http_request_seconds", "route" => pattern).record(seconds);
         let status = status.to_string();
         metrics::counter!("laterbase_http_requests_total", "route" => pattern, "status" => status)
             .increment(1);
-        packing::packed(reply, wanted).await
+        reply
     };
     let mut reply = answered.instrument(span).await;
-    if let (StatusCode::METHOD_NOT_ALLOWED, Some(allow)) = (reply.status(), allow) {
-        reply.headers_mut().insert(ALLOW, reply::allowed(&allow));
+    if let (StatusCode::METHOD_NOT_ALLOWED, Some(methods)) = (reply.status(), methods) {
+        reply.headers_mut().insert(ALLOW, reply::allowed(&methods.allow()));
     }
     reply.headers_mut().insert(REQUEST_ID, id.header());
     reply
@@ -163,7 +163,7 @@ async fn respond<S: Service>(
         }
         Route::Verify(root) if parts.method == Method::POST => {
             let body = json_body(edge, asked, &parts.headers, body).await?;
-            let begun = edge.service.verify(root, Some(body)).await?;
+            let begun = edge.service.verify(root, Some(body.bytes.clone())).await?;
             Ok(reply::json(StatusCode::ACCEPTED, begun))
         }
         Route::Verify(root) => {
@@ -323,7 +323,7 @@ async fn post_changes<S: Service>(
     body: Body,
 ) -> Result<Reply, Problem> {
     let body = json_body(edge, asked, headers, body).await?;
-    feed(edge, root, query::changes(&body, &edge.settings)?, headers).await
+    feed(edge, root, query::changes(&body.bytes, &edge.settings)?, headers).await
 }
 
 /// The body of a route whose parameters are a JSON object. A page of another origin cannot send one unasked.
@@ -332,15 +332,13 @@ async fn json_body<S: Service>(
     asked: Option<&str>,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Bytes, Problem> {
+) -> Result<body::Received, Problem> {
     query::none(asked)?;
     if body::media_type(headers)?.as_deref() != Some("application/json") {
         let detail = "the parameters are a JSON object: send Content-Type: application/json";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let received =
-        body::receive(body, headers, &edge.settings, &edge.budget, edge.settings.body_bytes_max).await?;
-    Ok(received.bytes.clone())
+    body::receive(body, headers, &edge.settings, &edge.budget, edge.settings.body_bytes_max).await
 }
 
 /// How the body is written: the format named in the URL takes any Content-Type, otherwise it decides.

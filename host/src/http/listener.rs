@@ -211,11 +211,26 @@ async fn slotted<T, S>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
 {
-    let open = metrics::gauge!("laterbase_http_connections");
-    open.increment(1);
+    let _open = Open::begin();
     connection(stream, site, phase).await;
-    open.decrement(1);
     drop(slot);
+}
+
+/// Counts an open connection for as long as it is, also where a panic ends it.
+struct Open(metrics::Gauge);
+
+impl Open {
+    fn begin() -> Self {
+        let open = metrics::gauge!("laterbase_http_connections");
+        open.increment(1);
+        Self(open)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
 }
 
 /// Serves one connection until either side closes it.

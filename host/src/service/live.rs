@@ -100,6 +100,7 @@ impl Front {
     ) -> Result<sse::Stream, Problem> {
         let (root, catalog) = self.host.root(name)?;
         // What cannot be asked is a status, not a frame.
+        let _reads = self.tails.reads.acquire().await;
         let (reader, is_ours, head) = blocking(move || root.reader(&catalog, &query, id.as_deref())).await?;
         let live = Live {
             host: Arc::clone(&self.host),

@@ -3,9 +3,8 @@
 use super::draft::BadEvent;
 use super::mint::{Minted, MintedResult};
 use super::writer::{Outcome, WriteError};
-use crate::core::event::{Dot, EventKey, ValidTime};
-use crate::core::knowledge;
-use crate::core::tables::{Result as TableResult, Tables};
+use crate::core::event::{EventKey, ValidTime};
+use crate::core::knowledge::VersionVector;
 use crate::problem::{Code, Problem};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -119,33 +118,29 @@ pub(super) fn split(events: Vec<MintedResult>) -> (Vec<Minted>, Vec<(usize, BadE
 
 /// The answer to a request that is durable.
 pub(super) fn build(
-    tables: &dyn Tables,
     sent: Vec<Minted>,
-    outcomes: &[Outcome],
+    (outcomes, vv): (&[Outcome], &VersionVector),
     bad: Vec<(usize, BadEvent)>,
     now: ValidTime,
     minimal: bool,
-) -> TableResult<Answer> {
+) -> Answer {
     let mut events: Vec<EventAnswer> = Vec::new();
     if !minimal {
         events.resize_with(sent.len() + bad.len(), EventAnswer::default);
     }
-    let mut dots: Vec<Dot> = Vec::with_capacity(outcomes.len());
     let mut counts = [0_usize; 3];
     for (sent, outcome) in sent.into_iter().zip(outcomes) {
-        let (status, dot) = match outcome {
-            Outcome::Written(dot) => ("written", Some(*dot)),
-            Outcome::Fit => ("written", None),
-            Outcome::Duplicate(dot) => ("duplicate", *dot),
-            Outcome::Clash => ("rejected", None),
+        let status = match outcome {
+            Outcome::Written(_) | Outcome::Fit => "written",
+            Outcome::Duplicate(_) => "duplicate",
+            Outcome::Clash => "rejected",
         };
-        dots.extend(dot);
         *counts.get_mut(usize::from(outcome_index(outcome))).expect("three statuses") += 1;
         let Some(place) = events.get_mut(sent.at) else { continue };
         *place = EventAnswer {
             key: Some(sent.key.to_string()),
             status,
-            dot: dot.map(|dot| dot.to_string()),
+            dot: outcome.dot().map(|dot| dot.to_string()),
             id: sent.id,
             ..EventAnswer::default()
         };
@@ -162,8 +157,7 @@ pub(super) fn build(
             *place = rejection(bad);
         }
     }
-    let vv = knowledge::vv_of_dots(tables, &dots)?.to_string();
-    Ok(Answer { written, duplicate, rejected, events, vv, now: now.to_string() })
+    Answer { written, duplicate, rejected, events, vv: vv.to_string(), now: now.to_string() }
 }
 
 fn outcome_index(outcome: &Outcome) -> u8 {

@@ -42,10 +42,8 @@ impl Desk {
         let tables = store.read().map_err(|fault| fault.problem())?;
         match writer::judge(tables.as_ref(), &job).map_err(|fault| fault.problem())? {
             Done::Refused(clashes) => Err(answer::clashes(&job.events, &clashes)),
-            Done::Outcomes(outcomes) => {
-                let (sent, now) = (job.events, self.wall.now());
-                let built = answer::build(tables.as_ref(), sent, &outcomes, bad, now, minimal);
-                let mut answer = built.map_err(|fault| fault.problem())?;
+            Done::Outcomes(outcomes, vv) => {
+                let mut answer = answer::build(job.events, (&outcomes, &vv), bad, self.wall.now(), minimal);
                 for (at, identity) in identities {
                     if let Some(event) = answer.events.get_mut(at) {
                         event.identity = Some(identity);

@@ -262,11 +262,9 @@ impl Desk {
         match done {
             Done::Restamp(first) => Ok(Written::Restamp(first)),
             Done::Refused(clashes) => Err(answer::clashes(&sent, &clashes)),
-            Done::Outcomes(outcomes) => {
-                let tables = admission.store.read().map_err(|fault| fault.problem())?;
-                let answer =
-                    answer::build(tables.as_ref(), sent, &outcomes, bad, self.wall.now(), request.minimal);
-                Ok(Written::Answer(answer.map_err(|fault| fault.problem())?))
+            Done::Outcomes(outcomes, vv) => {
+                let now = self.wall.now();
+                Ok(Written::Answer(answer::build(sent, (&outcomes, &vv), bad, now, request.minimal)))
             }
         }
     }

@@ -14,10 +14,11 @@ use super::mint::Minted;
 use crate::core::clock::Clock;
 use crate::core::event::{Dot, Seq, ValidTime};
 use crate::core::gset::{self, Candidate, Look};
+use crate::core::knowledge::{self, VersionVector};
 use crate::core::tables::{Result as TableResult, TableError, Tables, TablesMut};
 use crate::store::Store;
 use crate::wall::Wall;
-use metrics::{counter, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,11 +48,22 @@ pub(super) enum Outcome {
     Clash,
 }
 
+impl Outcome {
+    /// The dot under which the event is known here.
+    pub(super) fn dot(&self) -> Option<Dot> {
+        match self {
+            Self::Written(dot) => Some(*dot),
+            Self::Duplicate(dot) => *dot,
+            Self::Fit | Self::Clash => None,
+        }
+    }
+}
+
 /// What became of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Done {
-    /// One outcome an event.
-    Outcomes(Vec<Outcome>),
+    /// One outcome an event, and all their dots.
+    Outcomes(Vec<Outcome>, VersionVector),
     /// The job is atomic and these events, by index, are clashes: nothing is stored.
     Refused(Vec<usize>),
     /// The Idempotency-Key has an earlier stamp: mint with this one and send again.
@@ -143,7 +155,7 @@ impl Writer {
 const REST: Duration = Duration::from_millis(50);
 
 fn run(jobs: &Receiver<Queued>, bench: &Bench, bounds: Bounds) {
-    let mut rested = true;
+    let (mut rested, meters) = (true, Meters::new());
     loop {
         let first = if rested {
             jobs.recv().map_err(|RecvError| RecvTimeoutError::Disconnected)
@@ -171,7 +183,7 @@ fn run(jobs: &Receiver<Queued>, bench: &Bench, bounds: Bounds) {
         batch.sort_by_key(|queued| queued.job.events.first().map(|event| event.key));
         let begun = Instant::now();
         let results = step(bench, bounds, batch.iter().map(|queued| &queued.job));
-        measure(begun, events, &results);
+        meters.count(begun, events, &results);
         for (queued, result) in batch.into_iter().zip(results) {
             // A client that went away does not need its answer.
             let _gone = queued.answer.send(result.map(|done| (done, queued.job)));
@@ -179,14 +191,36 @@ fn run(jobs: &Receiver<Queued>, bench: &Bench, bounds: Bounds) {
     }
 }
 
-/// Counts one commit.
-#[expect(clippy::cast_precision_loss, reason = "samples are floats")]
-fn measure(begun: Instant, events: usize, results: &[Result<Done, WriteError>]) {
-    histogram!("laterbase_commit_seconds").record(begun.elapsed().as_secs_f64());
-    histogram!("laterbase_commit_events").record(events as f64);
-    histogram!("laterbase_commit_requests").record(results.len() as f64);
-    let outcome = if results.iter().all(Result::is_ok) { "done" } else { "failed" };
-    counter!("laterbase_commits_total", "outcome" => outcome).increment(1);
+/// The figures of commits, looked up once.
+struct Meters {
+    seconds: Histogram,
+    events: Histogram,
+    requests: Histogram,
+    done: Counter,
+    failed: Counter,
+}
+
+impl Meters {
+    fn new() -> Self {
+        let commits = |outcome| counter!("laterbase_commits_total", "outcome" => outcome);
+        Self {
+            seconds: histogram!("laterbase_commit_seconds"),
+            events: histogram!("laterbase_commit_events"),
+            requests: histogram!("laterbase_commit_requests"),
+            done: commits("done"),
+            failed: commits("failed"),
+        }
+    }
+
+    /// Counts one commit.
+    #[expect(clippy::cast_precision_loss, reason = "samples are floats")]
+    fn count(&self, begun: Instant, events: usize, results: &[Result<Done, WriteError>]) {
+        self.seconds.record(begun.elapsed().as_secs_f64());
+        self.events.record(events as f64);
+        self.requests.record(results.len() as f64);
+        let outcome = if results.iter().all(Result::is_ok) { &self.done } else { &self.failed };
+        outcome.increment(1);
+    }
 }
 
 /// Writes a batch of jobs in one commit; one result a job.
@@ -224,7 +258,7 @@ pub(super) fn step<'a>(
 
 fn wrote(done: &Done) -> bool {
     match done {
-        Done::Outcomes(outcomes) => outcomes.iter().any(|outcome| matches!(outcome, Outcome::Written(_))),
+        Done::Outcomes(outcomes, _) => outcomes.iter().any(|outcome| matches!(outcome, Outcome::Written(_))),
         Done::Refused(_) | Done::Restamp(_) => false,
     }
 }
@@ -242,12 +276,18 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
     let is_new = |(event, look): &(&Minted, &Look)| **look == Look::New && event.repeats.is_none();
     let new = job.events.iter().zip(&looks).filter(is_new).map(|(event, _)| candidate(event));
     let new: Vec<_> = new.collect();
-    let mut next = if new.is_empty() { None } else { Some(gset::admit_all(tables, &new, now_ms)?) };
-    let done = Done::Outcomes(outcomes(&job.events, looks, || {
+    let admitted = if new.is_empty() { None } else { Some(gset::admit_all(tables, &new, now_ms)?) };
+    let (mut next, term) = admitted.unzip();
+    let outcomes = outcomes(&job.events, looks, || {
         let dot = next.expect("a new event was admitted");
         next = Some(Dot { seq: Seq(dot.seq.0 + 1), ..dot });
         Outcome::Written(dot)
-    }));
+    });
+    let vv = match term {
+        Some(term) if new.len() == outcomes.len() => VersionVector { scope: None, terms: vec![term] },
+        _ => vv_of(tables, &outcomes)?,
+    };
+    let done = Done::Outcomes(outcomes, vv);
     if let Some((key, stamp)) = job.stamp
         && wrote(&done)
     {
@@ -259,7 +299,18 @@ fn write(tables: &mut dyn TablesMut, job: &Job, now_ms: u64, bounds: Bounds) -> 
 /// What [`step`] would make of a job that came now; nothing is written.
 pub(super) fn judge(tables: &dyn Tables, job: &Job) -> TableResult<Done> {
     let looks = look_all(tables, &job.events)?;
-    Ok(refused(job, &looks).unwrap_or_else(|| Done::Outcomes(outcomes(&job.events, looks, || Outcome::Fit))))
+    if let Some(refused) = refused(job, &looks) {
+        return Ok(refused);
+    }
+    let outcomes = outcomes(&job.events, looks, || Outcome::Fit);
+    let vv = vv_of(tables, &outcomes)?;
+    Ok(Done::Outcomes(outcomes, vv))
+}
+
+/// The dots of `outcomes`.
+fn vv_of(tables: &dyn Tables, outcomes: &[Outcome]) -> TableResult<VersionVector> {
+    let dots: Vec<Dot> = outcomes.iter().filter_map(Outcome::dot).collect();
+    knowledge::vv_of_dots(tables, &dots)
 }
 
 /// The refusal of an atomic job in which events clash.

@@ -12,7 +12,7 @@
 //! An equal value under a further dot is an alias: the dot is added to the event's row, nothing arrives.
 
 use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
-use super::knowledge::Sum;
+use super::knowledge::{Sum, Term};
 use super::rule::{self, Rule};
 use super::tables::{ArrivalRow, DotRow, NewEvent, Result, Run, StoredEvent, TableError, Tables, TablesMut};
 use std::collections::BTreeSet;
@@ -131,22 +131,25 @@ pub fn look(
 
 /// Puts an event for which [`look`] said [`Look::New`] in the same transaction, and gives it its dot.
 pub fn admit(tables: &mut (impl TablesMut + ?Sized), candidate: Candidate<'_>, wall_ms: u64) -> Result<Dot> {
-    admit_all(tables, &[candidate], wall_ms)
+    admit_all(tables, &[candidate], wall_ms).map(|(first, _)| first)
 }
 
-/// The same for several events, of which no two have one key. The dot of the first; those of the others follow on it.
+/// The same for several events, at least one, of which no two have one key. The dot of the first, on which those of
+/// the others follow, and the term that names them all.
 pub fn admit_all(
     tables: &mut (impl TablesMut + ?Sized),
     candidates: &[Candidate<'_>],
     wall_ms: u64,
-) -> Result<Dot> {
+) -> Result<(Dot, Term)> {
     let first = next_dot(tables)?;
     let parts = (first.seq.0..).zip(candidates).map(|(seq, candidate)| {
         let Candidate { key, hash, .. } = *candidate;
         (*candidate, Sum::of(Seq(seq), key, hash))
     });
-    put_run(tables, first, parts, wall_ms)?;
-    Ok(first)
+    let sum = put_run(tables, first, parts, wall_ms)?;
+    let last = first.seq.0 + candidates.len() as u64 - 1;
+    let term = Term { origin: first.origin, intervals: vec![first.seq.0..=last], check: Some(sum.check()) };
+    Ok((first, term))
 }
 
 /// The dot of the next admission; begins the next Origin if one is due.
@@ -311,18 +314,19 @@ fn put_value(tables: &mut (impl TablesMut + ?Sized), mut new: StoredEvent<'_>) -
 }
 
 /// Puts new events with their dots, of which `first` is the first, and their arrivals; each with what its dot
-/// contributes to the sum.
+/// contributes to the sum. The sum over these dots.
 fn put_run<'a>(
     tables: &mut (impl TablesMut + ?Sized),
     first: Dot,
     new: impl Iterator<Item = (Candidate<'a>, Sum)>,
     wall_ms: u64,
-) -> Result<()> {
+) -> Result<Sum> {
     let (mut check, wall_ms) = {
         let head = tables.head()?;
         (head.check, wall_ms.max(head.wall_ms))
     };
-    let mut sum = sum_before(tables, first.origin, first.seq)?;
+    let before = sum_before(tables, first.origin, first.seq)?;
+    let mut sum = before;
     let mut events = Vec::with_capacity(new.size_hint().0);
     for ((candidate, part), seq) in new.zip(first.seq.0..) {
         let Candidate { key, value, hash } = candidate;
@@ -331,7 +335,8 @@ fn put_run<'a>(
         check = check_behind(check, &ArrivalRow { key, hash, dot, wall_ms, check });
         events.push(NewEvent { key, hash, value, sum, check });
     }
-    tables.put_run(Run { first, wall_ms, events: &events })
+    tables.put_run(Run { first, wall_ms, events: &events })?;
+    Ok(sum.minus(before))
 }
 
 fn put_dot(tables: &mut (impl TablesMut + ?Sized), dot: Dot, key: EventKey, hash: ValueHash) -> Result<()> {

@@ -14,6 +14,7 @@ use crate::core::tables::{
 };
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::mem::take;
 use std::ops::{Bound, ControlFlow, RangeFrom, RangeInclusive};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub(super) struct OverLmdb<'s, R> {
     changed: Changed,
     /// The dot put last: the next one of its Origin builds on its sum.
     last_dot: Option<(Dot, DotRow)>,
+    /// The memory in which rows are written.
+    row: Vec<u8>,
 }
 
 /// Events of a run that is put like single events.
@@ -46,7 +49,7 @@ impl<'s, R: Rows> OverLmdb<'s, R> {
     /// The tables in `rows`; `head` if it is known already.
     pub(super) fn new(tables: &'s Handles, rows: R, head: Option<Arc<Head>>) -> Self {
         let head = head.map_or_else(OnceCell::new, OnceCell::from);
-        Self { tables, rows, head, changed: Changed::default(), last_dot: None }
+        Self { tables, rows, head, changed: Changed::default(), last_dot: None, row: Vec::new() }
     }
 
     fn current(&self) -> Result<&Arc<Head>> {
@@ -279,7 +282,7 @@ impl<'s, 'w, 'e> Writing<'s, 'w, 'e> {
     fn put_events_of(&mut self, run: Run<'_, '_>) -> Result<()> {
         let mut events: Vec<_> = run.dots().collect();
         events.sort_by_key(|(_, event)| event.key);
-        let (table, mut row) = (&self.tables.events, Vec::new());
+        let (table, mut row) = (&self.tables.events, take(&mut self.row));
         let least = events.first().map_or(EventKey::default(), |(_, event)| event.key);
         let is_behind = self.is_behind(table, &least.0, run)?;
         for (dot, event) in events {
@@ -288,11 +291,12 @@ impl<'s, 'w, 'e> Writing<'s, 'w, 'e> {
                 return Err(corrupt(EVENTS, &event.key.0, "the key of a new event is taken"));
             }
         }
+        self.row = row;
         Ok(())
     }
 
     fn put_dots_of(&mut self, run: Run<'_, '_>) -> Result<()> {
-        let (table, mut row) = (&self.tables.dots, Vec::new());
+        let (table, mut row) = (&self.tables.dots, take(&mut self.row));
         let is_behind = self.is_behind(table, &dot_key(run.first), run)?;
         for (dot, event) in run.dots() {
             let key = dot_key(dot);
@@ -301,11 +305,12 @@ impl<'s, 'w, 'e> Writing<'s, 'w, 'e> {
                 return Err(corrupt(DOTS, &key, "the dot is there already"));
             }
         }
+        self.row = row;
         Ok(())
     }
 
     fn put_arrivals_of(&mut self, run: Run<'_, '_>, numbers: RangeFrom<u64>) -> Result<()> {
-        let mut row = Vec::new();
+        let mut row = take(&mut self.row);
         for ((dot, event), number) in run.dots().zip(numbers) {
             let key = number.to_be_bytes();
             let NewEvent { key: event_key, hash, check, .. } = *event;
@@ -315,6 +320,7 @@ impl<'s, 'w, 'e> Writing<'s, 'w, 'e> {
                 return Err(corrupt(ARRIVALS, &key, "the arrival does not follow on the last one"));
             }
         }
+        self.row = row;
         Ok(())
     }
 

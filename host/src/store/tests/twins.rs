@@ -123,7 +123,11 @@ fn run(tables: &mut dyn TablesMut, op: &Op, wall_ms: u64) -> Result<String> {
             if *reversed {
                 new.reverse();
             }
-            if new.is_empty() { String::new() } else { gset::admit_all(tables, &new, wall_ms)?.to_string() }
+            if new.is_empty() {
+                String::new()
+            } else {
+                format!("{:?}", gset::admit_all(tables, &new, wall_ms)?)
+            }
         }
         Op::MergePage { origin: from, rows } => {
             let values: Vec<_> = rows.iter().map(|(_, value, _)| data(*value)).collect();

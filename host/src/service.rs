@@ -3,6 +3,7 @@
 //! Reads of tables and calls into plugins may block, so they run on threads that may; one permit each keeps their
 //! number within the readers that the storage engine has room for.
 
+mod admissions;
 mod changes;
 mod checking;
 mod entrance;
@@ -11,6 +12,7 @@ mod measure;
 mod query;
 mod standing;
 
+use self::admissions::Admissions;
 use self::entrance::Entrance;
 use crate::admit;
 use crate::config::Config;
@@ -36,7 +38,7 @@ use crate::verify::Jobs;
 use bytes::Bytes;
 use laterbase_plugin::declare::AlgebraKind;
 use live::Tails;
-use metrics::{counter, histogram};
+use metrics::counter;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -125,6 +127,7 @@ impl Early {
                 checks: Arc::default(),
                 tails: Arc::default(),
                 told: Arc::default(),
+                admissions: Admissions::new(),
             });
             metering::upkeep().await
         };
@@ -154,6 +157,8 @@ struct Front {
     tails: Arc<Tails>,
     /// What the log was told to be wrong.
     told: Arc<Mutex<BTreeSet<String>>>,
+    /// What is counted of admissions.
+    admissions: Admissions,
 }
 
 /// Dials all peers on a thread of their own: their work on the tables blocks.
@@ -219,14 +224,8 @@ impl Service for Front {
         let (root, catalog) = self.host.root(root.as_str())?;
         let (begun, is_dry) = (Instant::now(), request.dry_run);
         let answer = root.admit(&catalog, request).await?;
-        if is_dry {
-            return Ok(answer);
-        }
-        histogram!("laterbase_admission_seconds").record(begun.elapsed().as_secs_f64());
-        let outcomes =
-            [("written", answer.written), ("duplicate", answer.duplicate), ("rejected", answer.rejected)];
-        for (outcome, events) in outcomes {
-            counter!("laterbase_admission_events_total", "outcome" => outcome).increment(events as u64);
+        if !is_dry {
+            self.admissions.count(begun, &answer);
         }
         Ok(answer)
     }

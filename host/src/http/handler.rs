@@ -2,6 +2,7 @@
 
 use super::accept::{self, Media};
 use super::body::{self, Budget};
+use super::meter::Meters;
 use super::names::{RootName, ViewName};
 use super::reply::{self, Reply};
 use super::request_id::{REQUEST_ID, RequestId};
@@ -50,6 +51,8 @@ pub(super) struct Edge<S> {
     pub(super) budget: Budget,
     /// Set once the server is told to stop: what comes after is refused.
     pub(super) draining: AtomicBool,
+    /// What is counted of answers.
+    pub(super) meters: Meters,
 }
 
 /// Answers one request; never fails and never panics.
@@ -77,12 +80,9 @@ pub(super) async fn answer<S: Service>(edge: Arc<Edge<S>>, request: Request<Body
             }
         };
         let reply = packing::packed(reply, wanted).await;
-        let (status, seconds) = (reply.status().as_u16(), begun.elapsed().as_secs_f64());
-        tracing::debug!(status, seconds, "answered");
-        metrics::histogram!("laterbase_http_request_seconds", "route" => pattern).record(seconds);
-        let status = status.to_string();
-        metrics::counter!("laterbase_http_requests_total", "route" => pattern, "status" => status)
-            .increment(1);
+        let (status, seconds) = (reply.status(), begun.elapsed().as_secs_f64());
+        tracing::debug!(status = status.as_u16(), seconds, "answered");
+        edge.meters.count(pattern, status, seconds);
         reply
     };
     let mut reply = answered.instrument(span).await;

@@ -12,6 +12,7 @@ use super::body::Budget;
 use super::cors::{self, OriginError};
 use super::guard::{Guarded, LINGER};
 use super::handler::{Edge, answer};
+use super::meter::Meters;
 use super::service::Service;
 use super::settings::Settings;
 use axum::Router;
@@ -182,7 +183,13 @@ impl<S: Service> Site<S> {
     pub(super) fn new(service: S, settings: Settings) -> Self {
         let budget = Budget::new(settings.bodies_bytes_max);
         let layer = cors::layer(&settings.origins).expect("bind checked the origins");
-        let edge = Arc::new(Edge { service, settings, budget, draining: AtomicBool::new(false) });
+        let edge = Arc::new(Edge {
+            service,
+            settings,
+            budget,
+            draining: AtomicBool::new(false),
+            meters: Meters::default(),
+        });
         let handle = |State(edge): State<Arc<Edge<S>>>, request: Request<Body>| answer(edge, request);
         // One handler for all paths: axum would decode what it matches, and names must be seen raw.
         let plain = Router::new().fallback(handle).with_state(Arc::clone(&edge));

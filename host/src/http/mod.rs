@@ -19,6 +19,7 @@ mod docs;
 mod guard;
 mod handler;
 mod listener;
+mod meter;
 mod openapi;
 mod packing;
 mod query;

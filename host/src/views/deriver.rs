@@ -8,8 +8,9 @@
 //! ```
 //! While a reload waits for its Keyspaces, every other piece is one of theirs: what serves goes on as before, only
 //! slower.
-//! It never waits for time. Arrivals are followed as they come; if they come faster than they can be mapped, the rest
-//! waits until somebody asks or the intake rests, so that it does not compete with it.
+//! It never waits for time. Arrivals are followed by the hundred as they come, fewer once the intake rests or somebody
+//! asks; if they come faster than they can be mapped, the rest waits for the same, so that it does not compete with
+//! the intake.
 
 use super::build::Build;
 use super::computes::{Computes, Revision};
@@ -28,7 +29,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// A backlog of so many arrivals is left alone while more come in ...
+/// While events come in, fewer than so many arrivals are not worth a piece of work ...
+const GATHER_ARRIVALS: u64 = 512;
+/// ... and a backlog of so many is left alone while more come in ...
 const BACKLOG_ARRIVALS: u64 = 16_384;
 /// ... but not a larger one than this, or the next read would wait too long.
 const BACKLOG_ARRIVALS_MAX: u64 = 1 << 20;
@@ -464,9 +467,11 @@ impl Deriver {
     }
 }
 
-/// Whether a backlog is followed now: a small one at once, a large one when nothing comes in, a very large one anyway.
+/// Whether a backlog is followed now: a small one at once, a tiny or a large one when nothing comes in, a very large
+/// one anyway.
 fn is_due(backlog: u64, rested: bool) -> bool {
-    rested || !(BACKLOG_ARRIVALS..BACKLOG_ARRIVALS_MAX).contains(&backlog)
+    let is_small = (GATHER_ARRIVALS..BACKLOG_ARRIVALS).contains(&backlog);
+    rested || is_small || backlog >= BACKLOG_ARRIVALS_MAX
 }
 
 /// Work that nobody waits for tells the log.

@@ -6,10 +6,20 @@ use laterbase_tests::Server;
 use std::path::Path;
 use std::process::Command;
 
-/// How many questions a server gets until the test gives up.
-const ASKED_MAX: usize = 20_000;
+/// How many questions a server gets until the test gives up, for each few thousand events.
+const ASKED_MAX: u64 = 20_000;
+/// So many events two replicas share; `LATERBASE_COMPARE_EVENTS` sets another multiple of ten.
+const EVENTS: usize = 3_000;
+/// Events in a request.
+const BATCH: usize = 5_000;
 
 fn post(server: &Server, events: std::ops::Range<usize>) {
+    for begin in events.clone().step_by(BATCH) {
+        post_batch(server, begin..events.end.min(begin + BATCH));
+    }
+}
+
+fn post_batch(server: &Server, events: std::ops::Range<usize>) {
     let lines: Vec<String> = events
         .map(|n| {
             format!(
@@ -27,7 +37,7 @@ fn post(server: &Server, events: std::ops::Range<usize>) {
 /// Waits until the server holds so many events.
 fn until(server: &Server, events: u64) {
     let mut client = server.client().expect("a connection");
-    for _ in 0..ASKED_MAX {
+    for _ in 0..ASKED_MAX * (1 + events / 5_000) {
         let answer = client.send("GET", "/tally", &[], b"").expect("an answer");
         if answer.json()["events"] == events {
             return;
@@ -64,16 +74,22 @@ fn bytes(text: &str) -> u64 {
 // back, no more and no less; what sync has yet to exchange is told apart from it.
 #[test]
 fn what_is_gone_is_named_and_put_back() {
+    let given = std::env::var("LATERBASE_COMPARE_EVENTS").ok().and_then(|text| text.parse().ok());
+    let events: usize = given.unwrap_or(EVENTS);
+    let whole = events as u64;
     let depot = Server::start(&[]).expect("a server");
-    post(&depot, 0..3000);
+    post(&depot, 0..events);
     let peer = format!("http://{}", depot.address());
     let mut truck = Server::start(&["--peer", &peer]).expect("a server");
-    until(&truck, 3000);
+    until(&truck, whole);
     stop(&mut truck);
     let (code, text) = verify(truck.folder(), &peer);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.starts_with(&format!("tally: equal to {peer}; ")), "{text}");
     assert!(bytes(&text) < 1000, "{text}");
+    let count = text.rsplit_once(" events, 1 origin: whole").expect("a last line").0;
+    let count = count.rsplit(' ').next().expect("a number").to_owned();
+    assert_eq!(count.replace(',', ""), events.to_string(), "{text}");
 
     let environment =
         Environment::open(&truck.folder().join("data/roots/tally/events"), Kind::Durable, 16).expect("opens");
@@ -81,7 +97,7 @@ fn what_is_gone_is_named_and_put_back() {
     let keys: Vec<Vec<u8>> = {
         let read = environment.read().expect("read");
         let rows = read.range(&table, ALL_KEYS).expect("rows");
-        rows.map(|row| row.expect("a row").0.to_vec()).step_by(300).collect()
+        rows.map(|row| row.expect("a row").0.to_vec()).step_by(events / 10).collect()
     };
     assert_eq!(keys.len(), 10);
     let taken = environment.write(&mut |txn| {
@@ -92,7 +108,7 @@ fn what_is_gone_is_named_and_put_back() {
     });
     taken.expect("write");
     drop(environment);
-    post(&depot, 3000..3005);
+    post(&depot, events..events + 5);
     let (code, text) = verify(truck.folder(), &peer);
     assert_eq!(code, Some(1), "five events are only at the peer: {text}");
     assert!(
@@ -103,10 +119,10 @@ fn what_is_gone_is_named_and_put_back() {
         assert!(text.contains(&format!("\n  {}\n", data_encoding::HEXLOWER.encode(key))), "{text}");
     }
     assert!(text.contains("0 events are only here and 5 only at"), "{text}");
-    assert!(text.ends_with("tally: 3,000 events, 1 origin: whole\n"), "{text}");
+    assert!(text.ends_with(&format!("tally: {count} events, 1 origin: whole\n")), "{text}");
 
     truck.restart().expect("a server");
-    until(&truck, 3005);
+    until(&truck, whole + 5);
     assert_eq!(feed(&truck), feed(&depot));
 }
 

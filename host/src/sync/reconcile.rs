@@ -3,7 +3,8 @@
 //! follows the difference, not the sets.
 
 use super::error::{FrameError, SyncError};
-use super::frame::{Name, name_of};
+use super::frame::{Ask, Name, Question, Tell, name_of};
+use super::round::{Exchange, unexpected};
 use crate::core::event::{EventKey, ValueHash};
 use crate::core::tables::Tables;
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
@@ -116,4 +117,24 @@ fn name_in(id: &Id) -> Name {
 
 fn refused(_: negentropy::Error) -> SyncError {
     SyncError::Frame(FrameError::Form("the message of the set reconciliation is not understood"))
+}
+
+/// The names of the values that only `items` has, and of those that only the peer has.
+pub(super) async fn reconcile(
+    items: &Items,
+    peer: &mut impl Exchange,
+    link: u64,
+) -> Result<(Vec<Name>, Vec<Name>), SyncError> {
+    let (mut asking, mut message) = Asking::begin(items)?;
+    loop {
+        let ask = Ask { link, question: Question::Reconcile { message }, dictionary: None };
+        let answer = Tell::decode(&peer.exchange(ask.encode()).await?)?;
+        let Tell::Reconciled { message: step } = answer else {
+            return Err(unexpected("reconcile", &answer));
+        };
+        match asking.take(&step)? {
+            Some(next) => message = next,
+            None => return Ok(asking.found()),
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::frame::{self, Ask, Question, Tell, Told};
 use super::pack;
 use super::page::{Page, Wanted};
 use super::ready::ReadyPage;
-use super::reconcile::{Asking, Items};
+use super::reconcile::reconcile;
 use super::replica::{Replica, Taken};
 use super::state::{Digest, Span, State, lacking};
 use crate::core::event::Origin;
@@ -227,7 +227,11 @@ pub async fn push_live(
         return Ok(());
     }
     let mut talk = Talk { replica, peer, link };
-    talk.push_pages(vec![Span { origin: own.0, first: theirs + 1, last }]).await
+    talk.push_pages(vec![Span { origin: own.0, first: theirs + 1, last }]).await?;
+    // With what it held before, a peer that is rolled back behind this push would look like one that has no news.
+    let ours = replica.store().read()?.head()?.knowledge.clone();
+    link.digest = if link.known == ours { replica.digest()? } else { Digest::default() };
+    Ok(())
 }
 
 struct Talk<'t, X> {
@@ -527,26 +531,6 @@ impl<X: Exchange> Talk<'_, X> {
             self.progressed()?;
         }
         Ok(())
-    }
-}
-
-/// The names of the values that only `items` has, and of those that only the peer has.
-pub(super) async fn reconcile(
-    items: &Items,
-    peer: &mut impl Exchange,
-    link: u64,
-) -> Result<(Vec<frame::Name>, Vec<frame::Name>), SyncError> {
-    let (mut asking, mut message) = Asking::begin(items)?;
-    loop {
-        let ask = Ask { link, question: Question::Reconcile { message }, dictionary: None };
-        let answer = Tell::decode(&peer.exchange(ask.encode()).await?)?;
-        let Tell::Reconciled { message: step } = answer else {
-            return Err(unexpected("reconcile", &answer));
-        };
-        match asking.take(&step)? {
-            Some(next) => message = next,
-            None => return Ok(asking.found()),
-        }
     }
 }
 

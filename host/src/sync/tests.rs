@@ -322,6 +322,26 @@ fn a_fork_that_begins_in_a_round_is_not_the_same() {
     assert_eq!(values(&peer).len(), 4);
 }
 
+/// A peer that took a live push and is rolled back behind it holds what it held when it was compared with, and has
+/// news all the same.
+#[test]
+fn a_peer_that_is_rolled_back_behind_a_push_has_news() {
+    let (ours, peer, rolled_back) = (replica(1), replica(2), replica(2));
+    post(&ours, 1, "before");
+    meet(&ours, &rolled_back);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (mut link, mut way) = (Link::new(1), Direct { peer: &peer, frames: 0, bytes: 0 });
+    for _ in 0..2 {
+        runtime.block_on(round(&ours, &mut way, &mut link, false)).expect("a round");
+    }
+    assert!(rolled_back.is_quiet(&link.watch(&ours, 0).expect("a question")).expect("an answer"));
+    post(&ours, 2, "pushed");
+    runtime.block_on(push_live(&ours, &mut way, &mut link)).expect("a push");
+    let ask = link.watch(&ours, 0).expect("a question");
+    assert!(peer.is_quiet(&ask).expect("an answer"));
+    assert!(!rolled_back.is_quiet(&ask).expect("an answer"));
+}
+
 /// What a merge wakes hears of its end once, and nothing when a peer only asks: our own intake has a rest of its own.
 #[test]
 fn the_end_of_a_merge_is_told_once() {

@@ -2,8 +2,8 @@
 
 use super::error::SyncError;
 use super::frame::{self, Told};
-use super::reconcile::Items;
-use super::round::{self, Exchange, reconcile};
+use super::reconcile::{Items, reconcile};
+use super::round::{self, Exchange};
 use crate::core::event::{EventKey, Value, ValueHash};
 use std::collections::BTreeSet;
 

@@ -125,6 +125,10 @@ impl World {
             dial.rounds += 1;
             let is_idle = !dial.is_different;
             (dial.is_due, dial.is_different) = (false, false);
+            // As the dialler does: who begins a round waits for no news.
+            if let Some(watch) = dial.watch.take() {
+                way.wire.borrow_mut().drop_answer(watch);
+            }
             self.log(|| format!("{from}>{to} begins a round"));
             self.begin(at, way, Work::Round { is_idle })
         } else if is_live && !is_told {

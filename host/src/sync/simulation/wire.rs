@@ -51,6 +51,13 @@ impl Wire {
         self.answers.insert(number, answer);
     }
 
+    /// Nobody waits for this answer any more; the question may still arrive.
+    pub(super) fn drop_answer(&mut self, number: u64) {
+        if let Some(parcel) = self.parcels.get_mut(&number) {
+            parcel.is_wanted = false;
+        }
+    }
+
     /// Nobody waits for the answers of `dial` any more; its questions may still arrive.
     pub(super) fn forget(&mut self, dial: usize) {
         for parcel in self.parcels.values_mut().filter(|parcel| parcel.dial == dial) {

@@ -9,40 +9,21 @@
     reason = "a benchmark reads the clock and prints what it saw"
 )]
 
+mod load;
+
 use laterbase::core::event::{EventKey, ValidTime};
 use laterbase::plugin::{NoEvents, Options, Registry, Services, delta_ref};
 use laterbase_tests::{Client, Server, library};
+use load::{RUNS, load, per_second};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-/// How often each load runs; the best run counts, because a neighbour can only slow one down.
-const RUNS: usize = 3;
-
-/// A run ends after so many events, too: a million behind, the views of the server are brought up to date beside it.
-const EVENTS_MAX: u64 = 1_000_000;
-
-/// A server under load: where it is, and how it is asked.
-struct Target {
-    address: SocketAddr,
-    path: &'static str,
-    /// The event of 200 bytes on the wire.
-    line: String,
-}
+use std::time::Instant;
 
 fn main() {
-    let ms = std::env::var("LATERBASE_BENCH_MS").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
     let server = Server::start(&[]).expect("a server");
-    let padding = "x".repeat(200 - r#"{"type":"add","data":{"item":"","n":1}}"#.len());
-    let ours = Target {
-        address: server.address(),
-        path: "/tally/e",
-        line: format!(r#"{{"type":"add","data":{{"item":"{padding}","n":1}}}}"#),
-    };
     let rival = Rival::start();
     for (clients, events) in [(64, 1), (8, 1000)] {
         let what = format!("{clients} clients x {events} events");
@@ -51,36 +32,26 @@ fn main() {
         }
         let mut best = [0.0_f64; 2];
         for _ in 0..RUNS {
-            best[0] = best[0].max(load(&ours, clients, events, Duration::from_millis(ms)));
-            // Or the views would be brought up to date beside the rival's run.
-            catch_up(&server);
+            let ours = |events| load::writer(server.address(), "/tally/e", events);
+            best[0] = best[0].max(load(ours, clients, events, load::time()));
+            load::catch_up(&server);
             if let Some(rival) = &rival {
-                best[1] = best[1].max(load(&rival.target, clients, events, Duration::from_millis(ms)));
+                let theirs = |events| load::writer(rival.address, "/e", events);
+                best[1] = best[1].max(load(theirs, clients, events, load::time()));
             }
         }
         report(&what, "events/s", best);
     }
     if is_wanted("feed read back") {
-        let mut best = [feed(&ours), 0.0];
+        let started = Instant::now();
+        let mut best = [per_second(load::walk(server.address()), started.elapsed()), 0.0];
         if let Some(rival) = &rival {
-            best[1] = read_all(&rival.target);
+            best[1] = read_all(rival.address);
         }
         report("feed read back", "events/s", best);
     }
     if is_wanted("fold through the boundary") {
         fold();
-    }
-}
-
-/// Waits until the views are up to date: a read tells, which is put off while much is missing.
-fn catch_up(server: &Server) {
-    loop {
-        let answer = server.get("/tally/total?limit=1").expect("an answer");
-        match answer.status {
-            200 => return,
-            status => assert_eq!(status, 503, "{}", answer.text()),
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
@@ -98,63 +69,15 @@ fn report(what: &str, unit: &str, [ours, rival]: [f64; 2]) {
     }
 }
 
-/// Events per second that `clients` connections get acknowledged, `events` a request.
-fn load(target: &Target, clients: usize, events: u64, time: Duration) -> f64 {
-    let body = vec![target.line.as_str(); usize::try_from(events).expect("few")].join("\n");
-    let (done, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
-    let started = Instant::now();
-    std::thread::scope(|threads| {
-        for _ in 0..clients {
-            threads.spawn(|| {
-                let mut client = Client::connect(target.address).expect("a connection");
-                let headers = [("content-type", "application/x-ndjson"), ("prefer", "return=minimal")];
-                while !done.load(Ordering::Relaxed) {
-                    let answer =
-                        client.send("POST", target.path, &headers, body.as_bytes()).expect("an answer");
-                    assert!(answer.status < 300, "{}", answer.text());
-                    acknowledged.fetch_add(events, Ordering::Relaxed);
-                }
-            });
-        }
-        while started.elapsed() < time && acknowledged.load(Ordering::Relaxed) < EVENTS_MAX {
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        done.store(true, Ordering::Relaxed);
-    });
-    per_second(acknowledged.load(Ordering::Relaxed), started.elapsed())
-}
-
-/// Events per second of a whole walk in the largest pages.
-fn feed(target: &Target) -> f64 {
-    let mut client = Client::connect(target.address).expect("a connection");
-    let (mut events, mut cursor, started) = (0, String::new(), Instant::now());
-    loop {
-        let path = format!("{}?limit=10000&max_bytes=16000000{cursor}", target.path);
-        let page = client.send("GET", &path, &[], b"").expect("an answer");
-        let text = page.text();
-        events += text.matches("{\"key\":").count() as u64;
-        let tail = text.get(text.len().saturating_sub(4096)..).unwrap_or(text);
-        match tail.split_once("\"cursor\":\"").and_then(|(_, rest)| rest.split('"').next()) {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return per_second(events, started.elapsed()),
-        }
-    }
-}
-
 /// Events per second of the rival's one answer.
-fn read_all(target: &Target) -> f64 {
+fn read_all(address: SocketAddr) -> f64 {
     let started = Instant::now();
-    let mut client = Client::connect(target.address).expect("a connection");
-    let answer = client.send("GET", target.path, &[], b"").expect("an answer");
+    let mut client = Client::connect(address).expect("a connection");
+    let answer = client.send("GET", "/e", &[], b"").expect("an answer");
     per_second(
         answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64,
         started.elapsed(),
     )
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn per_second(events: u64, time: Duration) -> f64 {
-    events as f64 / time.as_secs_f64()
 }
 
 /// The fold of a loaded plugin against the same sum in this program.
@@ -208,7 +131,7 @@ fn fold() {
 /// The other program, in a folder of its own.
 struct Rival {
     child: Child,
-    target: Target,
+    address: SocketAddr,
     _scratch: tempfile::TempDir,
 }
 
@@ -224,8 +147,7 @@ impl Rival {
         while Client::connect(address).is_err() {
             std::thread::yield_now();
         }
-        let target = Target { address, path: "/e", line: "x".repeat(200) };
-        Some(Self { child, target, _scratch: scratch })
+        Some(Self { child, address, _scratch: scratch })
     }
 }
 

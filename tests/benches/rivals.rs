@@ -15,25 +15,15 @@
     reason = "a benchmark reads the clock and prints what it saw"
 )]
 
-use laterbase_tests::{Client, Server};
+mod load;
+
+use laterbase_tests::Server;
+use load::{RUNS, line, load, per_second};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// How often each load runs.
-const RUNS: usize = 3;
-
-/// A run ends after so many events, too.
-const EVENTS_MAX: u64 = 1_000_000;
-
-/// The event, of 200 bytes on the wire.
-fn line() -> String {
-    let padding = "x".repeat(200 - r#"{"type":"add","data":{"item":"","n":1}}"#.len());
-    format!(r#"{{"type":"add","data":{{"item":"{padding}","n":1}}}}"#)
-}
 
 /// A system under load.
 trait System: Sync {
@@ -46,7 +36,6 @@ trait System: Sync {
 }
 
 fn main() {
-    let ms = std::env::var("LATERBASE_BENCH_MS").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
     let ours = Ours(Server::start(&[]).expect("a server"));
     let postgres = Postgres::start();
     let mut systems: Vec<&dyn System> = vec![&ours];
@@ -63,7 +52,7 @@ fn main() {
         let mut best = vec![0.0_f64; systems.len()];
         for _ in 0..RUNS {
             for (system, best) in systems.iter().zip(&mut best) {
-                *best = best.max(load(*system, clients, events, Duration::from_millis(ms)));
+                *best = best.max(load(|events| system.connect(events), clients, events, load::time()));
             }
         }
         report(&format!("{clients} clients x {events} events"), &best);
@@ -81,85 +70,20 @@ fn report(what: &str, figures: &[f64]) {
     println!("{what:<24} {ours:>10.0} events/s{}", rivals.collect::<String>());
 }
 
-/// Events per second that `clients` connections get acknowledged, `events` a request.
-fn load(system: &dyn System, clients: usize, events: u64, time: Duration) -> f64 {
-    let (done, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (ready, begin) = (AtomicU64::new(0), AtomicBool::new(false));
-    let mut started = Instant::now();
-    std::thread::scope(|threads| {
-        for _ in 0..clients {
-            threads.spawn(|| {
-                let mut write = system.connect(usize::try_from(events).expect("few"));
-                ready.fetch_add(1, Ordering::Relaxed);
-                while !begin.load(Ordering::Relaxed) {
-                    std::thread::yield_now();
-                }
-                while !done.load(Ordering::Relaxed) {
-                    write();
-                    acknowledged.fetch_add(events, Ordering::Relaxed);
-                }
-            });
-        }
-        while ready.load(Ordering::Relaxed) < clients as u64 {
-            std::thread::yield_now();
-        }
-        started = Instant::now();
-        begin.store(true, Ordering::Relaxed);
-        while started.elapsed() < time && acknowledged.load(Ordering::Relaxed) < EVENTS_MAX {
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        done.store(true, Ordering::Relaxed);
-    });
-    per_second(acknowledged.load(Ordering::Relaxed), started.elapsed())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn per_second(events: u64, time: Duration) -> f64 {
-    events as f64 / time.as_secs_f64()
-}
-
 struct Ours(Server);
-
-impl Ours {
-    /// Waits until the views are up to date, or they would be brought so beside a rival's run.
-    fn rest(&self) {
-        while self.0.get("/tally/total?limit=1").expect("an answer").status != 200 {
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-    }
-}
 
 impl System for Ours {
     fn describe(&self) -> String {
-        self.rest();
         format!("Laterbase {}: LMDB, fsync for each group commit", env!("CARGO_PKG_VERSION"))
     }
 
     fn connect(&self, events: usize) -> Box<dyn FnMut()> {
-        self.rest();
-        let mut client = Client::connect(self.0.address()).expect("a connection");
-        let body = vec![line(); events].join("\n");
-        Box::new(move || {
-            let headers = [("content-type", "application/x-ndjson"), ("prefer", "return=minimal")];
-            let answer = client.send("POST", "/tally/e", &headers, body.as_bytes()).expect("an answer");
-            assert_eq!(answer.status, 201, "{}", answer.text());
-        })
+        load::catch_up(&self.0);
+        load::writer(self.0.address(), "/tally/e", events)
     }
 
     fn read_back(&self) -> u64 {
-        let mut client = Client::connect(self.0.address()).expect("a connection");
-        let (mut events, mut cursor) = (0, String::new());
-        loop {
-            let path = format!("/tally/e?limit=10000&max_bytes=16000000{cursor}");
-            let page = client.send("GET", &path, &[], b"").expect("an answer");
-            let text = page.text();
-            events += text.matches("{\"key\":").count() as u64;
-            let tail = text.get(text.len().saturating_sub(4096)..).unwrap_or(text);
-            match tail.split_once("\"cursor\":\"").and_then(|(_, rest)| rest.split('"').next()) {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return events,
-            }
-        }
+        load::walk(self.0.address())
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::broken::{Law, Shown, readable};
 use super::material::Entry;
+use super::repeat::repeatable;
 use super::subject::{Difference, Subject};
 use crate::core::limits::STATE_BYTES_MAX;
 use crate::plugin::call_error::CallError;
@@ -12,7 +13,6 @@ use crate::plugin::instance::{Instance, delta_ref};
 use crate::plugin::services::Services;
 use laterbase_plugin::Chance;
 use laterbase_plugin::declare::AlgebraKind;
-use std::thread;
 
 /// Runs up to this length are cut at every place.
 const CUT_EVERYWHERE_MAX: usize = 8;
@@ -35,12 +35,12 @@ pub(super) struct Trial<'t> {
 /// A part of a run.
 pub(super) type Events<'r, 'e> = &'r [&'r Entry<'e>];
 
-type Outcome = Result<(), Box<Difference>>;
+pub(super) type Outcome = Result<(), Box<Difference>>;
 
-type LawFn = fn(&Trial<'_>, Events<'_, '_>) -> Outcome;
+pub(super) type LawFn = fn(&Trial<'_>, Events<'_, '_>) -> Outcome;
 
 /// The laws, each with the weakest algebra that promises it.
-pub(super) const LAWS: [(AlgebraKind, LawFn); 12] = [
+pub(super) const LAWS: [(AlgebraKind, LawFn); 11] = [
     (AlgebraKind::Ordered, repeatable),
     (AlgebraKind::Ordered, codec),
     (AlgebraKind::Ordered, bound),
@@ -48,7 +48,6 @@ pub(super) const LAWS: [(AlgebraKind, LawFn); 12] = [
     (AlgebraKind::Associative, identity),
     (AlgebraKind::Associative, halves),
     (AlgebraKind::Associative, associative),
-    (AlgebraKind::Associative, repeatable_merge),
     (AlgebraKind::Commutative, commutative),
     (AlgebraKind::Commutative, shuffled),
     (AlgebraKind::Group, inverse),
@@ -67,7 +66,7 @@ pub(super) fn promises(declared: AlgebraKind, needed: AlgebraKind) -> bool {
 }
 
 impl Trial<'_> {
-    fn fold_on(
+    pub(super) fn fold_on(
         &self,
         instance: &Instance,
         state: Option<&[u8]>,
@@ -94,7 +93,7 @@ impl Trial<'_> {
         inverse.map_err(|error| Difference::failed("inverting a state", &error))
     }
 
-    fn render(&self, instance: &Instance, state: &[u8]) -> Result<String, CallError> {
+    pub(super) fn render(&self, instance: &Instance, state: &[u8]) -> Result<String, CallError> {
         let json = instance.render(&Services::default(), self.view, self.key, state)?;
         Ok(json.get().to_owned())
     }
@@ -111,31 +110,6 @@ impl Trial<'_> {
         }
         let (first, second) = (self.shown(first.0, first.1), self.shown(second.0, second.1));
         Err(Box::new(Difference { law, first, second }))
-    }
-
-    /// A call gives the same again, on another thread, and on the twin.
-    fn repeats<T: PartialEq + Send>(
-        &self,
-        call: impl Fn(&Instance) -> Result<T, CallError> + Sync,
-        shown: impl Fn(&str, &T) -> Shown,
-    ) -> Outcome {
-        let failed = |error: CallError| Difference::failed("a repeated call", &error);
-        let (one, twin) = (self.subject.one, self.subject.twin);
-        let first = call(one).map_err(failed)?;
-        let elsewhere = thread::scope(|scope| scope.spawn(|| call(one)).join());
-        let others = [
-            ("the same call again", call(one)),
-            ("the same call on another thread", elsewhere.expect("calls do not panic on the host's side")),
-            ("the same call on a second instance", call(twin)),
-        ];
-        for (what, other) in others {
-            let other = other.map_err(failed)?;
-            if other != first {
-                let (first, second) = (shown("a call", &first), shown(what, &other));
-                return Err(Box::new(Difference { law: Law::Repeatable, first, second }));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -159,16 +133,6 @@ fn shuffle<'r, 'e>(run: Events<'r, 'e>, seed: u64) -> Vec<&'r Entry<'e>> {
     let mut order: Vec<_> = run.iter().map(|entry| (chance.number(), *entry)).collect();
     order.sort_by_key(|(number, _)| *number);
     order.into_iter().map(|(_, entry)| entry).collect()
-}
-
-fn repeatable(trial: &Trial<'_>, run: Events<'_, '_>) -> Outcome {
-    trial.repeats(|instance| trial.fold_on(instance, None, run), |what, state| trial.shown(what, state))?;
-    if trial.is_group {
-        return Ok(());
-    }
-    let state = trial.fold(None, run)?;
-    trial
-        .repeats(|instance| trial.render(instance, &state), |what, json| Shown::new(what, json.as_str(), &[]))
 }
 
 fn codec(trial: &Trial<'_>, run: Events<'_, '_>) -> Outcome {
@@ -270,18 +234,6 @@ fn associative(trial: &Trial<'_>, run: Events<'_, '_>) -> Outcome {
         trial.equal(Law::Associative, first, ("merging the last two first", &right))?;
         let all = trial.merge(&[&one, &two, &three])?;
         trial.equal(Law::Associative, first, ("merging all three in one call", &all))?;
-    }
-    Ok(())
-}
-
-fn repeatable_merge(trial: &Trial<'_>, run: Events<'_, '_>) -> Outcome {
-    let (left, right) = run.split_at(run.len() / 2);
-    let (left, right) = (trial.fold(None, left)?, trial.fold(None, right)?);
-    let services = Services::default();
-    let shown = |what: &str, state: &Vec<u8>| trial.shown(what, state);
-    trial.repeats(|instance| instance.merge(&services, trial.view, &[&left, &right]), shown)?;
-    if trial.algebra == AlgebraKind::Group {
-        trial.repeats(|instance| instance.invert(&services, trial.view, &left), shown)?;
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ mod broken;
 mod garbage;
 mod material;
 mod purity;
+mod repeat;
 mod shrink;
 mod subject;
 #[cfg(test)]
@@ -33,10 +34,11 @@ pub use material::Sample;
 
 use super::instance::Instance;
 use super::services::Services;
-use algebra::{Events, LAWS, Trial, promises};
+use algebra::{Events, LAWS, LawFn, Trial, promises};
 use garbage::Warnings;
 use laterbase_plugin::declare::ViewDeclaration;
 use material::{Entry, Event, Run, Source};
+use repeat::{differs_elsewhere, on_another_thread};
 use serde::{Deserialize, Serialize};
 use shrink::shrink;
 use subject::{Difference, Hook, Part, Subject};
@@ -218,8 +220,11 @@ fn check_run(
     }
     let trial = trial(subject, view, run);
     let all: Vec<&Entry<'_>> = run.entries.iter().collect();
+    let parts = parts(&all);
+    let suspect = differs_elsewhere(&trial, &parts).map(|part| (on_another_thread as LawFn, part));
     let laws = LAWS.iter().filter(|(needed, _)| promises(declared.algebra, *needed));
-    for (law, part) in laws.flat_map(|(_, law)| parts(&all).into_iter().map(move |part| (law, part))) {
+    let laws = laws.flat_map(|(_, law)| parts.iter().map(move |part| (*law, *part)));
+    for (law, part) in suspect.into_iter().chain(laws) {
         let Err(difference) = law(&trial, part) else { continue };
         let is_same = |some: Events<'_, '_>| law(&trial, some).is_err_and(|it| it.law == difference.law);
         let smallest = shrink(part, &mut |some| is_same(some));

@@ -3,13 +3,13 @@
 
 use super::broken::{Broken, Law};
 use super::material::Event;
+use super::repeat::elsewhere;
 use super::shrink::shrink;
 use super::subject::{Difference, Hook, Part, Said, Subject};
 use crate::plugin::Instance;
 use crate::plugin::instance::BATCH_EVENTS;
 use crate::plugin::services::Services;
 use laterbase_plugin::{EventRef, aggregate};
-use std::thread;
 
 /// A way to put the same questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +64,7 @@ impl Way {
                 said.reverse();
                 said
             }
-            Self::Thread => {
-                let asked = thread::scope(|scope| scope.spawn(|| in_batches(subject.one, 1)).join());
-                asked.expect("calls do not panic on the host's side")
-            }
+            Self::Thread => elsewhere(|| in_batches(subject.one, 1)),
             Self::Twin => in_batches(subject.twin, 1),
         }
     }
@@ -122,18 +119,22 @@ pub(super) fn check_keys(
     keyspace: u32,
     keys: &[&[u8]],
 ) -> Result<(), Box<Broken>> {
-    for key in keys {
-        let Ok(typed) = aggregate::decode(key) else { continue };
-        let typed: Vec<&str> = typed.iter().map(String::as_str).collect();
-        let ask = |instance: &Instance| Said::of(instance.query_key(&Services::default(), keyspace, &typed));
-        let first = ask(subject.one);
+    let typed: Vec<Vec<String>> = keys.iter().filter_map(|key| aggregate::decode(key).ok()).collect();
+    let ask_one = |instance: &Instance, key: &Vec<String>| {
+        let key: Vec<&str> = key.iter().map(String::as_str).collect();
+        Said::of(instance.query_key(&Services::default(), keyspace, &key))
+    };
+    let ask = |instance| -> Vec<Said> { typed.iter().map(|key| ask_one(instance, key)).collect() };
+    let first = ask(subject.one);
+    let mut again: Vec<Said> = typed.iter().rev().map(|key| ask_one(subject.one, key)).collect();
+    again.reverse();
+    let others = [again, elsewhere(|| ask(subject.one)), ask(subject.twin)];
+    for (at, (typed, first)) in typed.iter().zip(&first).enumerate() {
         let what = format!("`query_key` of {}", typed.join("|"));
         if let Some(error) = first.panic() {
             return Err(subject.broken(part, *Difference::failed(what, error), &[]));
         }
-        let elsewhere = thread::scope(|scope| scope.spawn(|| ask(subject.one)).join());
-        let elsewhere = elsewhere.expect("calls do not panic on the host's side");
-        for other in [ask(subject.one), elsewhere, ask(subject.twin)] {
+        for other in others.iter().filter_map(|said| said.get(at)) {
             if other.bytes != first.bytes {
                 let (first, second) = (first.shown(&what), other.shown("the same call again"));
                 let difference = Difference { law: Law::Repeatable, first, second };

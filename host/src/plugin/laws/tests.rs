@@ -11,6 +11,7 @@ use laterbase_plugin::{
 use serde::Deserialize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread::{self, ThreadId};
 
 /// Which promise the plugin breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,12 @@ enum Lie {
     DeltaCodec,
     Bound,
     Zebra,
+    MapThread,
+    QueryKeyThread,
+    FoldThread,
+    RenderThread,
+    MergeThread,
+    InvertThread,
 }
 
 #[derive(Deserialize, EventType)]
@@ -46,12 +53,12 @@ struct Add {
     n: i64,
 }
 
-/// Counts its calls, which no honest plugin does.
-struct Liar(Lie, AtomicI64);
+/// Counts its calls and looks at its thread, which no honest plugin does.
+struct Liar(Lie, AtomicI64, ThreadId);
 
 impl Liar {
     fn new(lie: Lie) -> Self {
-        Self(lie, AtomicI64::new(0))
+        Self(lie, AtomicI64::new(0), thread::current().id())
     }
 
     fn lies(&self, lie: Lie) -> bool {
@@ -61,6 +68,11 @@ impl Liar {
     /// The number of this call if the lie is `lie`, else 0.
     fn call(&self, lie: Lie) -> i64 {
         if self.0 == lie { self.1.fetch_add(1, Ordering::Relaxed) } else { 0 }
+    }
+
+    /// 1 on another thread than that of the start if the lie is `lie`, else 0.
+    fn elsewhere(&self, lie: Lie) -> i64 {
+        i64::from(self.0 == lie && thread::current().id() != self.2)
     }
 }
 
@@ -126,14 +138,15 @@ impl Keyspace for ByItem {
 
     fn map(&self, event: &ReadEvent<Add>, out: &mut Emit<Self>) {
         let is_lossy = self.0.lies(Lie::DeltaCodec);
-        let n = event.data.n.wrapping_add(self.0.call(Lie::Map));
+        let n =
+            event.data.n.wrapping_add(self.0.call(Lie::Map)).wrapping_add(self.0.elsewhere(Lie::MapThread));
         assert!(!self.0.lies(Lie::MapPanic) || n != 7, "unlucky");
         let before = if self.0.lies(Lie::MapBatch) { self.before(event.key, n) } else { 0 };
         out.emit((&event.data.item, "all"), Delta { n: n.wrapping_add(before), is_lossy });
     }
 
     fn query_key(&self, typed: &[&str]) -> Result<(String, String), Refusal> {
-        let calls = self.0.call(Lie::QueryKey);
+        let calls = self.0.call(Lie::QueryKey) + self.0.elsewhere(Lie::QueryKeyThread);
         let [item, all] = typed else { return Err(Refusal::new("two parts")) };
         Ok(((*item).to_owned(), if calls % 2 == 0 { (*all).to_owned() } else { "other".to_owned() }))
     }
@@ -173,7 +186,8 @@ impl View for Total {
     fn fold(&self, state: &mut Sum, _: EventKey, delta: Delta) {
         let n = delta.n;
         assert!(!self.0.lies(Lie::FoldPanic) || n != 7, "unlucky");
-        state.n = state.n.wrapping_add(n).wrapping_add(self.0.call(Lie::Fold));
+        let lie = self.0.call(Lie::Fold) + self.0.elsewhere(Lie::FoldThread);
+        state.n = state.n.wrapping_add(n).wrapping_add(lie);
         state.count += 1;
         if self.0.lies(Lie::Codec) {
             state.text = "codec".to_owned();
@@ -187,7 +201,7 @@ impl View for Total {
     }
 
     fn render(&self, _: &(String, String), state: &Sum) -> impl serde::Serialize {
-        (state.n, state.count, self.0.call(Lie::Render))
+        (state.n, state.count, self.0.call(Lie::Render) + self.0.elsewhere(Lie::RenderThread))
     }
 }
 
@@ -211,7 +225,7 @@ impl Merge for Total {
         } else {
             a.wrapping_add(b).wrapping_add(i64::from(odd))
         };
-        left.count += right.count;
+        left.count += right.count + self.0.elsewhere(Lie::MergeThread);
         left.text.push_str(&right.text);
     }
 }
@@ -224,7 +238,7 @@ impl Invert for Total {
         if self.0.lies(Lie::Removal) && state.count == 1 {
             state.n = state.n.wrapping_add(1);
         }
-        state.count = -state.count;
+        state.count = -state.count + self.0.elsewhere(Lie::InvertThread);
     }
 }
 
@@ -336,6 +350,12 @@ fn every_lie_is_found() {
         (Lie::Shuffled, Law::Commutative, "View total", 2),
         (Lie::Inverse, Law::Inverse, "View total", 1),
         (Lie::Removal, Law::Removal, "View total", 1),
+        (Lie::MapThread, Law::Repeatable, "Keyspace by_item", 1),
+        (Lie::QueryKeyThread, Law::Repeatable, "Keyspace by_item", 0),
+        (Lie::FoldThread, Law::Repeatable, "View total", 1),
+        (Lie::RenderThread, Law::Repeatable, "View total", 0),
+        (Lie::MergeThread, Law::Repeatable, "View total", 0),
+        (Lie::InvertThread, Law::Repeatable, "View total", 0),
     ];
     for (lie, law, part, most) in lies {
         let broken = tried(lie, &[]).expect_err("a lie");

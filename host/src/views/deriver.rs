@@ -1,13 +1,12 @@
-//! The one writer of a Root's derived environment: a thread that takes orders and does bounded pieces of work.
+//! The one writer of a Root's derived environment: it takes orders and does bounded pieces of work.
 //!
 //! ```text
 //! orders taken first, always; then one piece of the first kind of work there is:
 //!   1 follow for a read that waits       2 follow in the background      3 a piece of a flush
 //!   4 store Snapshots that reads left    5 take away the tables of plugins that nobody asks any more
-//! no order, no work: the thread sleeps
 //! ```
-//! While a reload waits for its Keyspaces, every other piece is one of theirs: what serves goes on as before, only
-//! slower.
+//! Who works is the business of [`super::desk`]. While a reload waits for its Keyspaces, every other piece is one of
+//! theirs: what serves goes on as before, only slower.
 //! It never waits for time. Arrivals are followed by the hundred as they come, fewer once the intake rests or somebody
 //! asks; if they come faster than they can be mapped, the rest waits for the same, so that it does not compete with
 //! the intake.
@@ -24,9 +23,10 @@ use super::rows::{RowsMut as _, Table};
 use super::states::Keep;
 use crate::store::Store;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// While events come in, fewer than so many arrivals are not worth a piece of work ...
@@ -106,13 +106,12 @@ struct Retired {
     tables: BTreeSet<Revision>,
 }
 
-/// The thread's state.
+/// What is known and what is to be done.
 #[expect(clippy::struct_excessive_bools, reason = "each names a kind of work that is due, and any may be")]
 pub(super) struct Deriver {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     indexer: Indexer,
-    orders: Receiver<Order>,
     serving: Option<Arc<Build>>,
     prepared: Option<Arc<Build>>,
     retired: Vec<Retired>,
@@ -135,18 +134,12 @@ pub(super) struct Deriver {
 }
 
 impl Deriver {
-    pub(super) fn new(
-        dir: PathBuf,
-        store: Arc<dyn Store>,
-        shared: Arc<Shared>,
-        orders: Receiver<Order>,
-    ) -> Self {
+    pub(super) fn new(dir: PathBuf, store: Arc<dyn Store>, shared: Arc<Shared>) -> Self {
         let indexer = Indexer::new(dir, Arc::clone(&store), Arc::clone(&shared.indexed));
         Self {
             store,
             shared,
             indexer,
-            orders,
             serving: None,
             prepared: None,
             retired: Vec::new(),
@@ -162,26 +155,8 @@ impl Deriver {
         }
     }
 
-    /// Works until nobody can give orders any more, then closes the environment in order.
-    pub(super) fn run(mut self) {
-        loop {
-            let order = if self.has_work() {
-                match self.orders.try_recv() {
-                    Ok(order) => Some(order),
-                    Err(TryRecvError::Empty) => None,
-                    Err(TryRecvError::Disconnected) => break,
-                }
-            } else {
-                match self.orders.recv() {
-                    Ok(order) => Some(order),
-                    Err(_) => break,
-                }
-            };
-            match order {
-                Some(order) => self.take(order),
-                None => self.work(),
-            }
-        }
+    /// Writes what is in memory and closes the environment in order.
+    pub(super) fn close(&mut self) {
         if let Some(serving) = self.serving.take() {
             report("the newest events will be mapped again", self.indexer.flush_all(&serving));
         }
@@ -190,12 +165,14 @@ impl Deriver {
         }
     }
 
-    fn has_work(&self) -> bool {
+    /// Whether [`Self::work`] has anything to do.
+    pub(super) fn has_work(&self) -> bool {
         let idle = self.wishes.is_empty() && self.keeps.is_empty() && !self.indexer.is_flushing();
         !idle || self.behind || self.litter || self.retries
     }
 
-    fn take(&mut self, order: Order) {
+    /// Notes what is to be done, or does it, where nothing may come in between.
+    pub(super) fn take(&mut self, order: Order) {
         match order {
             Order::CatchUp { build, target, urgent, reply } => {
                 if urgent {
@@ -317,7 +294,7 @@ impl Deriver {
     }
 
     /// Does one piece of work.
-    fn work(&mut self) {
+    pub(super) fn work(&mut self) {
         let waiting = self.wishes.iter().position(|wish| wish.urgent);
         if let Some(at) = waiting {
             self.grant(at);
@@ -464,6 +441,15 @@ impl Deriver {
             Some(derived) => litter::clean(derived, &wanted),
             None => Ok(false),
         }
+    }
+}
+
+impl fmt::Debug for Deriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { wishes, keeps, behind, .. } = self;
+        let mut debug = f.debug_struct("Deriver");
+        debug.field("wishes", &wishes.len()).field("keeps", &keeps.len()).field("behind", behind);
+        debug.finish_non_exhaustive()
     }
 }
 

@@ -22,6 +22,7 @@ mod computes;
 mod cursor;
 mod derived;
 mod deriver;
+mod desk;
 mod digest;
 mod drift;
 mod error;
@@ -74,6 +75,7 @@ use bounds::KeyRange;
 use build::{Build, Keyspace, View};
 use cursor::Pin;
 use deriver::{Deriver, Order, Shared};
+use desk::{Desk, Orders};
 use kept::Kept;
 use laterbase_plugin::aggregate;
 use laterbase_plugin::declare::AlgebraKind;
@@ -83,9 +85,8 @@ use states::Keep;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use tail::Tail;
 
 /// The folder of the derived environment, in the Root's.
@@ -113,14 +114,8 @@ pub struct Views {
     budget: u64,
     /// A query waits for the index if it is at most so many arrivals behind.
     behind_max: u64,
-    deriver: Mutex<Option<Thread>>,
-}
-
-/// The deriver's thread, started when it is first needed.
-#[derive(Debug)]
-struct Thread {
-    orders: Sender<Order>,
-    handle: JoinHandle<()>,
+    /// Started when it is first needed.
+    desk: Mutex<Option<Desk>>,
 }
 
 impl Views {
@@ -137,7 +132,7 @@ impl Views {
             kept: Kept::default(),
             budget: REPAIR_DELTAS_MAX,
             behind_max: BEHIND_ARRIVALS_MAX,
-            deriver: Mutex::default(),
+            desk: Mutex::default(),
         }
     }
 
@@ -358,7 +353,7 @@ impl Views {
     /// Waits until `build` holds all arrivals up to `target`, because a query does.
     fn catch_up(&self, build: &Arc<Build>, target: u64) -> Result<(), ViewError> {
         let (reply, replies) = channel();
-        self.order(Order::CatchUp { build: Arc::clone(build), target, urgent: true, reply })?;
+        self.orders()?.take(Order::CatchUp { build: Arc::clone(build), target, urgent: true, reply })?;
         reload::done(&replies, &mut |_| ControlFlow::Continue(()))
     }
 
@@ -399,36 +394,25 @@ impl Views {
     }
 
     fn is_running(&self) -> bool {
-        self.deriver.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Gives the deriver an order, starting it if need be.
+    /// Leaves an order to the deriver's thread.
     fn order(&self, order: Order) -> Result<(), ViewError> {
-        let mut deriver = self.deriver.lock().unwrap_or_else(PoisonError::into_inner);
-        let thread = match deriver.take() {
-            Some(thread) => thread,
-            None => self.start()?,
-        };
-        let sent = thread.orders.send(order);
-        *deriver = Some(thread);
-        sent.map_err(|_| ViewError::Closing)
+        self.orders()?.give(order)
     }
 
-    /// The way to give the deriver orders from another thread.
-    fn orders(&self) -> Result<Sender<Order>, ViewError> {
-        let deriver = self.deriver.lock().unwrap_or_else(PoisonError::into_inner);
-        deriver.as_ref().map(|thread| thread.orders.clone()).ok_or(ViewError::Closing)
-    }
-
-    fn start(&self) -> Result<Thread, ViewError> {
-        let (orders, receiver) = channel();
-        let deriver =
-            Deriver::new(self.dir.clone(), Arc::clone(&self.store), Arc::clone(&self.shared), receiver);
-        let thread = std::thread::Builder::new().name("laterbase-views".to_owned());
-        let spawned = thread.spawn(move || deriver.run());
-        let handle = spawned
-            .map_err(|source| ViewError::Open { step: "starting its thread", source: source.into() })?;
-        Ok(Thread { orders, handle })
+    /// The way to give the deriver orders, which is started if need be.
+    fn orders(&self) -> Result<Orders, ViewError> {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(desk) = desk.as_ref() {
+            return Ok(desk.orders());
+        }
+        let deriver = Deriver::new(self.dir.clone(), Arc::clone(&self.store), Arc::clone(&self.shared));
+        let started = Desk::new(deriver)?;
+        let orders = started.orders();
+        *desk = Some(started);
+        Ok(orders)
     }
 }
 
@@ -459,11 +443,8 @@ fn pin_of(tail: &Tail) -> Pin {
 impl Drop for Views {
     fn drop(&mut self) {
         self.repairs.finish();
-        let deriver = self.deriver.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Thread { orders, handle }) = deriver {
-            drop(orders);
-            // A panic of the thread was reported by the thread.
-            let _ended = handle.join();
+        if let Some(desk) = self.desk.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            desk.close();
         }
     }
 }

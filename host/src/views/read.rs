@@ -152,14 +152,14 @@ impl<'r> Reading<'r> {
 
     fn merging(&mut self, opened: &Aggregate<'r>, calls: &mut Calls<'r>) -> Result<Computed, ViewError> {
         let (Some(top), true) = (opened.top(), self.is_whole()) else {
-            return self.pieces(opened, calls);
+            return self.pieces(opened, calls, None);
         };
+        let head = self.head_of(opened)?.filter(|head| head.version == top.child.version);
         if opened.tail.is_empty() {
-            let head = self.head_of(opened)?.filter(|head| head.version == top.child.version);
             if let Some(head) = head {
                 return Ok(of_head(head));
             }
-            let computed = self.pieces(opened, calls)?;
+            let computed = self.pieces(opened, calls, None)?;
             self.keep_head(opened, top.child.version, &computed, None)?;
             return Ok(computed);
         }
@@ -168,36 +168,33 @@ impl<'r> Reading<'r> {
             let index = Table::Index(self.view.keyspace.tables);
             let bare = Aggregate::open(self.moment.rows, index, opened.id, Vec::new(), NOW)?;
             let indexed = self.merging(&bare, calls)?;
-            if let Some(computed) = self.add_tail(opened, &bare, indexed, calls)? {
+            if let Some(computed) = self.add_tail(opened, indexed, calls)? {
                 return Ok(computed);
             }
         }
-        self.pieces(opened, calls)
+        self.pieces(opened, calls, head.as_ref())
     }
 
     /// The tail's entries on top of the index's state, whatever their times; none if that cannot be done.
     fn add_tail(
         &self,
         opened: &Aggregate<'r>,
-        bare: &Aggregate<'r>,
         indexed: Computed,
         calls: &mut Calls<'r>,
     ) -> Result<Option<Computed>, ViewError> {
-        let Computed { mut state, mut measure, .. } = indexed;
+        let Computed { mut state, measure, .. } = indexed;
+        let Some(measure) = opened.measure_over(measure)? else { return Ok(None) };
         let (mut plus, mut minus) = (Run::default(), Run::default());
         for pending in &opened.tail {
-            let old = if pending.fresh { None } else { bare.stored(pending.event)? };
+            let old = if pending.fresh { None } else { opened.stored(pending.event)? };
             if let Some(deltas) = old.as_deref().and_then(|old| Body::of(old).live(NOW)) {
-                if self.view.info.algebra != AlgebraKind::Group || measure.last == Some(pending.event) {
+                if self.view.info.algebra != AlgebraKind::Group {
                     return Ok(None);
                 }
                 minus.push(pending.event, deltas);
-                measure.events -= 1;
             }
             if let Some(deltas) = pending.body().live(NOW) {
                 plus.push(pending.event, deltas);
-                measure.events += 1;
-                measure.last = measure.last.max(Some(pending.event));
             }
         }
         state = calls.fold(state, &mut plus)?;
@@ -210,12 +207,27 @@ impl<'r> Reading<'r> {
     }
 
     /// From the states of the rows within the range, and the leaves at its edges.
-    fn pieces(&mut self, opened: &Aggregate<'r>, calls: &mut Calls<'r>) -> Result<Computed, ViewError> {
+    fn pieces(
+        &mut self,
+        opened: &Aggregate<'r>,
+        calls: &mut Calls<'r>,
+        head: Option<&Head>,
+    ) -> Result<Computed, ViewError> {
         let mut tree = Tree::new(opened, self.moment.rows, Table::States(self.view.states), calls);
         let state = tree.state(&self.range)?;
         let kept = tree.kept;
         self.keep_rows(opened, kept, Only::Always);
-        Ok(Computed { state, measure: opened.measure(&self.range)?, stale: None })
+        Ok(Computed { state, measure: self.measure(opened, head)?, stale: None })
+    }
+
+    /// How many events count, and the last of them; `head` is what is kept of the rows, of their version.
+    fn measure(&self, opened: &Aggregate<'_>, head: Option<&Head>) -> Result<Measure, TableError> {
+        if let Some(head) = head.filter(|_| self.is_whole())
+            && let Some(measure) = opened.measure_over(measure_of(head))?
+        {
+            return Ok(measure);
+        }
+        opened.measure(&self.range)
     }
 
     fn ordered(
@@ -235,6 +247,7 @@ impl<'r> Reading<'r> {
         }
         let (states, before) = (Table::States(self.view.states), head.as_ref().map(|head| head.version));
         let (borders, budget, rows) = (&self.build.borders, self.moment.budget, self.moment.rows);
+        let measure = self.measure(opened, head.as_ref().filter(|head| head.version == top.child.version))?;
         let folded = calls.folded;
         let mut ordered = Ordered { aggregate: opened, rows, states, borders, calls, head, budget };
         let found = ordered.state(self.range.until)?;
@@ -243,7 +256,7 @@ impl<'r> Reading<'r> {
             return self.as_of(opened, before.unwrap_or_default(), found.state);
         }
         self.wants_flush |= !opened.tail.is_empty() && calls.folded - folded > TAIL_ENTRIES_MAX as u64;
-        let computed = Computed { state: found.state, measure: opened.measure(&self.range)?, stale: None };
+        let computed = Computed { state: found.state, measure, stale: None };
         if is_plain {
             self.keep_head(
                 opened,
@@ -428,8 +441,11 @@ impl<'r> Reading<'r> {
 }
 
 fn of_head(head: Head) -> Computed {
-    let measure = Measure { events: head.events, last: Some(head.last) };
-    Computed { state: Some(head.state), measure, stale: None }
+    Computed { measure: measure_of(&head), state: Some(head.state), stale: None }
+}
+
+fn measure_of(head: &Head) -> Measure {
+    Measure { events: head.events, last: Some(head.last) }
 }
 
 /// An encoded key with as many parts as the Keyspace says: that of a group lacks those behind, which are empty then.

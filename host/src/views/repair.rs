@@ -6,6 +6,7 @@
 use super::bounds::KeyRange;
 use super::build::{Build, View};
 use super::deriver::Order;
+use super::desk::Orders;
 use super::error::ViewError;
 use super::flush;
 use super::indexer::Indexed;
@@ -13,7 +14,6 @@ use super::read::{Moment, Reading};
 use super::tail::Tail;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -37,7 +37,7 @@ impl Repairs {
         build: &Arc<Build>,
         view: &View,
         aggregate: Vec<u8>,
-        out: (Sender<Order>, Arc<AtomicUsize>),
+        out: (Orders, Arc<AtomicUsize>),
     ) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, thread| !thread.is_finished());
@@ -75,7 +75,7 @@ fn repair(
     build: &Build,
     view: &View,
     aggregate: &[u8],
-    (orders, keeps): &(Sender<Order>, Arc<AtomicUsize>),
+    (orders, keeps): &(Orders, Arc<AtomicUsize>),
 ) -> Result<(), ViewError> {
     let Some(derived) = indexed.derived.get() else { return Ok(()) };
     let tails = indexed.tails.load_full();
@@ -90,7 +90,7 @@ fn repair(
     for keep in std::mem::take(&mut reading.keep) {
         keeps.fetch_add(1, Ordering::AcqRel);
         // The deriver has ended: nothing is kept any more.
-        let _ended = orders.send(Order::Keep(keep));
+        let _ended = orders.give(Order::Keep(keep));
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use super::bounds::KeyRange;
 use super::calls::{Calls, Run, State};
 use super::error::ViewError;
 use super::index::entry::{Deltas, Entries};
-use super::index::node_key;
 use super::index::read::{Aggregate, Node, Visitor};
+use super::index::{first_of, node_key};
 use super::layout::corrupt;
 use super::rows::{Rows, Table};
 use super::states::{Row, node_row, read_node};
@@ -137,18 +137,16 @@ impl<'t, 'r> Tree<'t, 'r> {
     /// What is kept of neighbouring rows, if it is of their version.
     fn cached(&self, nodes: &[Node]) -> Result<Vec<State>, TableError> {
         let (Some(first), Some(last)) = (nodes.first(), nodes.last()) else { return Ok(Vec::new()) };
-        let id = self.aggregate.number()?;
-        let start = node_key(id, first.level, first.child.first);
-        let end = node_key(id, last.level, last.child.first);
+        let (id, level) = (self.aggregate.number()?, first.level);
+        let start = node_key(id, level, first.child.first);
         let (mut states, mut outcome) = (vec![None; nodes.len()], Ok(()));
         let mut wanted = nodes.iter().zip(&mut states).peekable();
         self.rows.scan(self.states, &start, &mut |key, row| {
-            if key > end.as_slice() {
+            let Some(kept) = first_of(key, id, level).filter(|kept| *kept <= last.child.first) else {
                 return ControlFlow::Break(());
-            }
-            let own = |node: &Node| node_key(id, node.level, node.child.first);
-            while wanted.next_if(|(node, _)| own(node).as_slice() < key).is_some() {}
-            if let Some((node, state)) = wanted.next_if(|(node, _)| own(node).as_slice() == key) {
+            };
+            while wanted.next_if(|(node, _)| node.child.first < kept).is_some() {}
+            if let Some((node, state)) = wanted.next_if(|(node, _)| node.child.first == kept) {
                 match read_node(row) {
                     Ok((version, bytes)) if version == node.child.version => *state = Some(bytes.to_vec()),
                     Ok(_) => {}

@@ -10,6 +10,7 @@ use super::mapping::{IdPlan, Plan, Shape, TypePlan};
 use super::refusal::{Refusal, RowCode};
 use crate::admit::tail_of_id;
 use crate::core::event::{EventKey, ValidTime};
+use crate::core::limits::IMPORT_ROW_BYTES_MAX;
 use csv_core::ReadRecordResult;
 use memchr::memchr;
 use std::borrow::Cow;
@@ -113,8 +114,15 @@ impl Table {
         self.check_shape(row, record)?;
         let before = out.len();
         let mut scratch = std::mem::take(&mut self.scratch);
-        let line = self.write(row, record, &mut scratch, out);
+        let mut line = self.write(row, record, &mut scratch, out);
         self.scratch = scratch;
+        // Control characters take six times as many bytes in JSON, and a request has a limit.
+        let bytes = out.len() - before;
+        if line.is_ok() && bytes > IMPORT_ROW_BYTES_MAX {
+            let detail =
+                format!("as JSON the row has {bytes} bytes; more than {IMPORT_ROW_BYTES_MAX} are not sent");
+            line = Err(Refusal::new(row, "", RowCode::RowTooLarge, detail));
+        }
         if line.is_err() {
             out.truncate(before);
         }
@@ -356,6 +364,19 @@ mod tests {
         for (record, column, code) in bad {
             assert_eq!(line(&mut table, record), Err((column.to_owned(), code.to_owned())));
         }
+    }
+
+    /// A row that fits into the file's limit, but not into that of a request, is refused and leaves nothing.
+    #[test]
+    fn a_row_may_grow() {
+        let mut table = table(MAPPING, HEADER, Encoding::Utf8);
+        let row = |item: &str| format!("01.05.2026,10:00,IN,8817,{item},b,4").into_bytes();
+        let refused = line(&mut table, &row(&"\u{1}".repeat(IMPORT_ROW_BYTES_MAX / 6)));
+        assert_eq!(refused, Err((String::new(), "row_too_large".to_owned())));
+        assert!(line(&mut table, &row(&"\u{1}".repeat(IMPORT_ROW_BYTES_MAX / 7))).is_ok());
+        let mut out = b"before".to_vec();
+        table.line(7, &row(&"\u{1}".repeat(IMPORT_ROW_BYTES_MAX / 6)), &mut out).expect_err("too large");
+        assert_eq!(out, b"before");
     }
 
     /// Without id columns equal rows at two places are two events, and the same row is the same event.

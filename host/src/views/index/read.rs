@@ -3,7 +3,7 @@
 //! Everything here is about event keys and entries; what deltas mean is the business of [`super::super::tree`] and
 //! [`super::super::ordered`].
 
-use super::entry::{Deltas, Entries};
+use super::entry::{Body, Deltas, Entries, NOW};
 use super::node::{Child, Root, read_children};
 use super::{Id, LEAST, first_of, level_key, node_key, root_key};
 use crate::core::event::EventKey;
@@ -216,6 +216,25 @@ impl<'r> Aggregate<'r> {
             Some(top) => self.measure_node(&top, range, &mut measure)?,
         }
         Ok(measure)
+    }
+
+    /// The measure of everything, where the rows alone measure `measure`; none if only a walk can tell the last event.
+    pub(in crate::views) fn measure_over(&self, mut measure: Measure) -> Result<Option<Measure>> {
+        for pending in &self.tail {
+            let counts = pending.body().live(NOW).is_some();
+            let stored = if pending.fresh { None } else { self.stored(pending.event)? };
+            if stored.is_some_and(|stored| Body::of(&stored).live(NOW).is_some()) {
+                if !counts && measure.last == Some(pending.event) {
+                    return Ok(None);
+                }
+                measure.events -= 1;
+            }
+            if counts {
+                measure.events += 1;
+                measure.last = measure.last.max(Some(pending.event));
+            }
+        }
+        Ok(Some(measure))
     }
 
     fn measure_node(&self, node: &Node, range: &KeyRange, measure: &mut Measure) -> Result<()> {

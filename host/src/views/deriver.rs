@@ -455,7 +455,7 @@ impl fmt::Debug for Deriver {
 
 /// Whether a backlog is followed now: a small one at once, a tiny or a large one when nothing comes in, a very large
 /// one anyway.
-fn is_due(backlog: u64, rested: bool) -> bool {
+pub(super) fn is_due(backlog: u64, rested: bool) -> bool {
     let is_small = (GATHER_ARRIVALS..BACKLOG_ARRIVALS).contains(&backlog);
     rested || is_small || backlog >= BACKLOG_ARRIVALS_MAX
 }

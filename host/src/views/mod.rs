@@ -139,9 +139,22 @@ impl Views {
     /// Tells that events were committed, or, `rested`, that none have been for a while. Cheap.
     pub fn wake(&self, rested: bool) {
         self.shared.rested.store(rested, Ordering::Release);
-        if self.is_running() && !self.shared.woken.swap(true, Ordering::AcqRel) {
+        // A thread that is woken for nothing costs what a small commit does.
+        if self.is_running() && self.is_due(rested) && !self.shared.woken.swap(true, Ordering::AcqRel) {
             let _told_later = self.order(Order::Wake);
         }
+    }
+
+    /// Whether the deriver would do anything about what has arrived.
+    fn is_due(&self, rested: bool) -> bool {
+        let Some(serving) = self.serving.load_full().filter(|_| !rested) else { return true };
+        let positions = serving.keyspaces.iter().map(|keyspace| tail_position(&self.shared, keyspace));
+        let head = self.store.read().and_then(|events| events.head());
+        // What cannot be read is for the deriver to report.
+        positions
+            .min()
+            .zip(head.ok())
+            .is_none_or(|(position, head)| deriver::is_due(head.arrivals.saturating_sub(position), rested))
     }
 
     /// The answer for the aggregate whose key a user typed as `typed`, or, with `group`, for all aggregates whose keys

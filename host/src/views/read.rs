@@ -154,8 +154,8 @@ impl<'r> Reading<'r> {
         let (Some(top), true) = (opened.top(), self.is_whole()) else {
             return self.pieces(opened, calls, None);
         };
-        let head = self.head_of(opened)?.filter(|head| head.version == top.child.version);
         if opened.tail.is_empty() {
+            let head = self.head_of(opened)?.filter(|head| head.version == top.child.version);
             if let Some(head) = head {
                 return Ok(of_head(head));
             }
@@ -164,26 +164,29 @@ impl<'r> Reading<'r> {
             return Ok(computed);
         }
         // A flush under way may have written some of the tail already: its rows are ahead of the cursor.
-        if self.view.info.algebra != AlgebraKind::Associative && top.child.version <= self.moment.cursor {
-            let index = Table::Index(self.view.keyspace.tables);
-            let bare = Aggregate::open(self.moment.rows, index, opened.id, Vec::new(), NOW)?;
-            let indexed = self.merging(&bare, calls)?;
-            if let Some(computed) = self.add_tail(opened, indexed, calls)? {
-                return Ok(computed);
-            }
+        if top.child.version > self.moment.cursor {
+            return self.pieces(opened, calls, None);
         }
-        self.pieces(opened, calls, head.as_ref())
+        let index = Table::Index(self.view.keyspace.tables);
+        let bare = Aggregate::open(self.moment.rows, index, opened.id, Vec::new(), NOW)?;
+        let Computed { state, measure, .. } = self.merging(&bare, calls)?;
+        let measure = opened.measure_over(measure)?;
+        if self.view.info.algebra != AlgebraKind::Associative
+            && let Some(measure) = measure
+            && let Some(state) = self.add_tail(opened, state, calls)?
+        {
+            return Ok(Computed { state, measure, stale: None });
+        }
+        self.pieces(opened, calls, measure)
     }
 
     /// The tail's entries on top of the index's state, whatever their times; none if that cannot be done.
     fn add_tail(
         &self,
         opened: &Aggregate<'r>,
-        indexed: Computed,
+        mut state: State,
         calls: &mut Calls<'r>,
-    ) -> Result<Option<Computed>, ViewError> {
-        let Computed { mut state, measure, .. } = indexed;
-        let Some(measure) = opened.measure_over(measure)? else { return Ok(None) };
+    ) -> Result<Option<State>, ViewError> {
         let (mut plus, mut minus) = (Run::default(), Run::default());
         for pending in &opened.tail {
             let old = if pending.fresh { None } else { opened.stored(pending.event)? };
@@ -203,31 +206,22 @@ impl<'r> Reading<'r> {
             let states: Vec<Vec<u8>> = state.into_iter().chain([inverse]).collect();
             state = calls.merge(&states)?;
         }
-        Ok(Some(Computed { state, measure, stale: None }))
+        Ok(Some(state))
     }
 
-    /// From the states of the rows within the range, and the leaves at its edges.
+    /// From the states of the rows within the range, and the leaves at its edges; `measure` if it is known already.
     fn pieces(
         &mut self,
         opened: &Aggregate<'r>,
         calls: &mut Calls<'r>,
-        head: Option<&Head>,
+        measure: Option<Measure>,
     ) -> Result<Computed, ViewError> {
         let mut tree = Tree::new(opened, self.moment.rows, Table::States(self.view.states), calls);
         let state = tree.state(&self.range)?;
         let kept = tree.kept;
         self.keep_rows(opened, kept, Only::Always);
-        Ok(Computed { state, measure: self.measure(opened, head)?, stale: None })
-    }
-
-    /// How many events count, and the last of them; `head` is what is kept of the rows, of their version.
-    fn measure(&self, opened: &Aggregate<'_>, head: Option<&Head>) -> Result<Measure, TableError> {
-        if let Some(head) = head.filter(|_| self.is_whole())
-            && let Some(measure) = opened.measure_over(measure_of(head))?
-        {
-            return Ok(measure);
-        }
-        opened.measure(&self.range)
+        let measure = measure.map_or_else(|| opened.measure(&self.range), Ok)?;
+        Ok(Computed { state, measure, stale: None })
     }
 
     fn ordered(
@@ -247,7 +241,6 @@ impl<'r> Reading<'r> {
         }
         let (states, before) = (Table::States(self.view.states), head.as_ref().map(|head| head.version));
         let (borders, budget, rows) = (&self.build.borders, self.moment.budget, self.moment.rows);
-        let measure = self.measure(opened, head.as_ref().filter(|head| head.version == top.child.version))?;
         let folded = calls.folded;
         let mut ordered = Ordered { aggregate: opened, rows, states, borders, calls, head, budget };
         let found = ordered.state(self.range.until)?;
@@ -256,7 +249,7 @@ impl<'r> Reading<'r> {
             return self.as_of(opened, before.unwrap_or_default(), found.state);
         }
         self.wants_flush |= !opened.tail.is_empty() && calls.folded - folded > TAIL_ENTRIES_MAX as u64;
-        let computed = Computed { state: found.state, measure, stale: None };
+        let computed = Computed { state: found.state, measure: opened.measure(&self.range)?, stale: None };
         if is_plain {
             self.keep_head(
                 opened,
@@ -441,11 +434,8 @@ impl<'r> Reading<'r> {
 }
 
 fn of_head(head: Head) -> Computed {
-    Computed { measure: measure_of(&head), state: Some(head.state), stale: None }
-}
-
-fn measure_of(head: &Head) -> Measure {
-    Measure { events: head.events, last: Some(head.last) }
+    let measure = Measure { events: head.events, last: Some(head.last) };
+    Computed { state: Some(head.state), measure, stale: None }
 }
 
 /// An encoded key with as many parts as the Keyspace says: that of a group lacks those behind, which are empty then.

@@ -118,11 +118,21 @@ impl<'r> Aggregate<'r> {
     /// Whether the row's version and live events are those that `known` sees: nothing in it changed later, and the
     /// tail has nothing to say about it.
     pub(in crate::views) fn is_clean(&self, node: &Node) -> bool {
-        node.child.version <= self.known && self.tail_in(&node.range()).is_empty()
+        node.child.version <= self.known && !self.is_touched(node)
+    }
+
+    /// Whether the tail has anything to say about a row.
+    fn is_touched(&self, node: &Node) -> bool {
+        // Mostly all of it is elsewhere, and siblings are asked about one after the other.
+        if self.tail.last().is_none_or(|last| last.event < node.child.first) {
+            return false;
+        }
+        let from = self.tail.partition_point(|pending| pending.event < node.child.first);
+        self.tail.get(from).is_some_and(|next| node.end.is_none_or(|end| next.event < end))
     }
 
     /// The tail's entries in a range.
-    pub(in crate::views) fn tail_in(&self, range: &KeyRange) -> &[Pending] {
+    fn tail_in(&self, range: &KeyRange) -> &[Pending] {
         let from = self.tail.partition_point(|pending| pending.event < range.from);
         let until = range.until.map_or(self.tail.len(), |end| self.tail.partition_point(|p| p.event < end));
         self.tail.get(from..until.max(from)).unwrap_or_default()
@@ -309,7 +319,7 @@ impl<'r> Aggregate<'r> {
         out: &mut Vec<EventKey>,
     ) -> Result<()> {
         let of_node = node.range();
-        let is_same = node.child.version <= version && self.tail_in(&of_node).is_empty();
+        let is_same = node.child.version <= version && !self.is_touched(node);
         if is_same || !range.overlaps(&of_node) {
             return Ok(());
         }

@@ -28,10 +28,19 @@ pub(crate) fn line() -> String {
 
 /// A connection to a server's `path` that writes `events` lines in each request.
 pub(crate) fn writer(address: SocketAddr, path: &'static str, events: usize) -> Box<dyn FnMut()> {
+    poster(address, path, "application/x-ndjson", vec![line(); events].join("\n"))
+}
+
+/// A connection that posts the same body again and again.
+pub(crate) fn poster(
+    address: SocketAddr,
+    path: &'static str,
+    media: &'static str,
+    body: String,
+) -> Box<dyn FnMut()> {
     let mut client = Client::connect(address).expect("a connection");
-    let body = vec![line(); events].join("\n");
     Box::new(move || {
-        let headers = [("content-type", "application/x-ndjson"), ("prefer", "return=minimal")];
+        let headers = [("content-type", media), ("prefer", "return=minimal")];
         let answer = client.send("POST", path, &headers, body.as_bytes()).expect("an answer");
         assert!(answer.status < 300, "{}", answer.text());
     })
@@ -75,19 +84,27 @@ pub(crate) fn load(
     per_second(acknowledged.load(Ordering::Relaxed), started.elapsed())
 }
 
-/// How many events a whole walk over `/tally/e` in the largest pages gives.
+/// How many events a whole walk over `/tally/e` in the largest pages gives. The next page is asked for before this one is
+/// looked at.
 pub(crate) fn walk(address: SocketAddr) -> u64 {
     let mut client = Client::connect(address).expect("a connection");
-    let (mut events, mut cursor) = (0, String::new());
-    loop {
+    let ask = |client: &mut Client, cursor: &str| {
         let path = format!("/tally/e?limit=10000&max_bytes=16000000{cursor}");
-        let page = client.send("GET", &path, &[], b"").expect("an answer");
+        client.raw(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).expect("a connection");
+    };
+    ask(&mut client, "");
+    let mut events = 0;
+    loop {
+        let page = client.answer(false).expect("an answer");
         let text = page.text();
-        events += text.matches("{\"key\":").count() as u64;
         let tail = text.get(text.len().saturating_sub(4096)..).unwrap_or(text);
-        match tail.split_once("\"cursor\":\"").and_then(|(_, rest)| rest.split('"').next()) {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return events,
+        let cursor = tail.split_once("\"cursor\":\"").and_then(|(_, rest)| rest.split('"').next());
+        if let Some(cursor) = cursor {
+            ask(&mut client, &format!("&cursor={cursor}"));
+        }
+        events += text.matches("{\"key\":").count() as u64;
+        if cursor.is_none() {
+            return events;
         }
     }
 }

@@ -22,8 +22,11 @@ impl System for Ours {
     }
 
     fn connect(&self, events: usize) -> Box<dyn FnMut()> {
-        load::catch_up(&self.0);
         load::writer(self.0.address(), "/tally/e", events)
+    }
+
+    fn rest(&self) {
+        load::catch_up(&self.0);
     }
 
     fn read_back(&self) -> u64 {

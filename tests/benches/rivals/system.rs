@@ -19,6 +19,8 @@ pub(crate) trait System: Sync {
     fn describe(&self) -> String;
     /// A connection of its own, which writes requests of so many events.
     fn connect(&self, events: usize) -> Box<dyn FnMut()>;
+    /// Waits until it does nothing more on its own, which would take the others' time.
+    fn rest(&self) {}
     /// Reads everything back, in the system's own order; how many events that were.
     fn read_back(&self) -> u64;
 }

@@ -61,7 +61,30 @@ impl ValidTime {
 impl fmt::Display for ValidTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = jiff::Timestamp::from_millisecond(self.millis()).expect("NTP64 ends in 2106");
-        write!(f, "{time:.3}")
+        let time = jiff::tz::Offset::UTC.to_datetime(time);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let parts = [
+            (0..4, time.year().unsigned_abs()),
+            (5..7, time.month().unsigned_abs().into()),
+            (8..10, time.day().unsigned_abs().into()),
+            (11..13, time.hour().unsigned_abs().into()),
+            (14..16, time.minute().unsigned_abs().into()),
+            (17..19, time.second().unsigned_abs().into()),
+            (20..23, time.millisecond().unsigned_abs()),
+        ];
+        for (places, number) in parts {
+            digits(text.get_mut(places).unwrap_or_default(), number);
+        }
+        f.pad(std::str::from_utf8(&text).expect("digits are ASCII"))
+    }
+}
+
+/// Fills `places` with the last digits of `number`. A feed writes a time for every event, and a general printer took a
+/// tenth of a page.
+fn digits(places: &mut [u8], mut number: u16) {
+    for place in places.iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 
@@ -215,6 +238,13 @@ mod tests {
     }
 
     proptest! {
+        // Goal: the text is the calendar's, as its own printer writes it.
+        #[test]
+        fn texts_are_those_of_the_calendar(ms in 0..=TIME_MS_MAX) {
+            let expected = format!("{:.3}", jiff::Timestamp::from_millisecond(ms).expect("within the range"));
+            prop_assert_eq!(ValidTime::from_millis(ms).map(|time| time.to_string()), Some(expected));
+        }
+
         // Goal: floor and round fit together for every time, in milliseconds and in nanoseconds.
         #[test]
         fn times_round_trip(ms in 0..=TIME_MS_MAX, seconds in 0..=i64::from(u32::MAX), nanos in 0..1_000_000_000_u32) {

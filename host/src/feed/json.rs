@@ -3,6 +3,7 @@
 use super::TypeNames;
 use crate::core::event::{Dot, EventKey, Value};
 use data_encoding::{BASE64, HEXLOWER};
+use memchr::memchr2;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -47,14 +48,21 @@ pub(super) struct FeedEvent<'a> {
 /// Appends `event` to `out` as one JSON object without a line break; `type_name` is a JSON text.
 pub(super) fn write_event(out: &mut Vec<u8>, event: &FeedEvent<'_>, type_name: &[u8]) {
     let FeedEvent { key, value, dot, clash } = event;
-    let time = key.time();
     out.extend_from_slice(b"{\"key\":\"");
     hex(out, &key.0, &mut [0; 32]);
-    formatted(out, format_args!("\",\"time\":\"{time}\",\"type\":{},\"type_name\":", value.type_number));
+    out.extend_from_slice(b"\",\"time\":\"");
+    write!(out, "{}", key.time()).expect("a Vec takes all that is written");
+    out.extend_from_slice(b"\",\"type\":");
+    number(out, value.type_number.into());
+    out.extend_from_slice(b",\"type_name\":");
     out.extend_from_slice(type_name);
-    formatted(out, format_args!(",\"version\":{},\"dot\":\"", value.version));
+    out.extend_from_slice(b",\"version\":");
+    number(out, value.version.into());
+    out.extend_from_slice(b",\"dot\":\"");
     hex(out, &dot.origin.0, &mut [0; 16]);
-    formatted(out, format_args!(":{}\"", dot.seq.0));
+    out.push(b':');
+    number(out, dot.seq.0);
+    out.push(b'"');
     if *clash {
         out.extend_from_slice(b",\"clash\":true");
     }
@@ -73,6 +81,9 @@ fn write_data(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(b",\"data\":");
     let start = out.len();
     out.extend_from_slice(data);
+    if memchr2(b'\n', b'\r', data).is_none() {
+        return;
+    }
     // JSON has line breaks between its tokens only, where a space says the same and keeps the event on one line.
     for byte in out.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')) {
         *byte = b' ';
@@ -89,6 +100,6 @@ fn hex(out: &mut Vec<u8>, bytes: &[u8], digits: &mut [u8]) {
     out.extend_from_slice(digits);
 }
 
-fn formatted(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a Vec takes all that is written");
+fn number(out: &mut Vec<u8>, number: u64) {
+    serde_json::to_writer(out, &number).expect("a Vec takes all that is written");
 }

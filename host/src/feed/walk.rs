@@ -36,6 +36,9 @@ const COLLECT_DOTS_MAX: u64 = 1 << 21;
 const COLLECT_POSITIONS: usize = 4096;
 const COLLECT_POSITIONS_BY_TYPE: usize = 65_536;
 
+/// After so many events the length of the whole page is known well enough to make room for it.
+const SAMPLE_EVENTS: usize = 256;
+
 /// What a walk gives out, and from where.
 pub(super) struct Walk<'w> {
     pub(super) tables: &'w dyn Tables,
@@ -300,6 +303,9 @@ impl<'w> Builder<'w> {
         if !self.ends.is_empty() {
             self.body.extend_from_slice(self.walk.form.separator());
         }
+        if self.ends.len() == SAMPLE_EVENTS {
+            self.reserve();
+        }
         let shown = FeedEvent { key: event.key, value: event.value, dot, clash: event.clash };
         let behind = self.behind(event);
         self.walk.form.write(&mut self.body, &shown, behind, &mut self.names);
@@ -310,6 +316,12 @@ impl<'w> Builder<'w> {
         self.ends.push(self.body.len());
         self.dots += event.dots.iter().filter(|dot| self.walk.pin.holds(**dot)).count() as u64;
         ControlFlow::Continue(())
+    }
+
+    /// Makes room for a whole page of events like those so far: one that grows by and by is copied as it grows.
+    fn reserve(&mut self) {
+        let page = self.bounds.events_max.saturating_mul(self.body.len() / SAMPLE_EVENTS);
+        self.body.reserve(page.min(self.bounds.bytes_max).saturating_sub(self.body.len()));
     }
 
     fn pass(&mut self, event: &StoredEvent<'_>) {

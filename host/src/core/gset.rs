@@ -11,7 +11,7 @@
 //! ```
 //! An equal value under a further dot is an alias: the dot is added to the event's row, nothing arrives.
 
-use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash};
+use super::event::{Arrival, Dot, EventKey, Origin, Seq, Value, ValueHash, hash_of};
 use super::knowledge::{Sum, Term};
 use super::rule::{self, Rule};
 use super::tables::{ArrivalRow, DotRow, NewEvent, Result, Run, StoredEvent, TableError, Tables, TablesMut};
@@ -373,10 +373,6 @@ fn put_arrival(
 /// The check of an arrival that comes behind one with the check `before`; the row's own check does not matter.
 pub fn check_behind(before: [u8; 8], row: &ArrivalRow) -> [u8; 8] {
     let ArrivalRow { key, hash, dot, wall_ms, .. } = row;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&before).update(&key.0).update(&hash.0);
-    hasher.update(&dot.origin.0).update(&dot.seq.0.to_be_bytes()).update(&wall_ms.to_be_bytes());
-    let mut check = [0; 8];
-    hasher.finalize_xof().fill(&mut check);
-    check
+    let (seq, wall_ms) = (dot.seq.0.to_be_bytes(), wall_ms.to_be_bytes());
+    hash_of::<64, 8>(&[&before, &key.0, &hash.0, &dot.origin.0, &seq, &wall_ms])
 }

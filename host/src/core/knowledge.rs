@@ -22,7 +22,7 @@ pub use dots::DotSet;
 pub use judge::{Verdict, judge, sum_up_to, vv_of, vv_of_dots, vv_of_server};
 pub use text::{TERMS_MAX, VvError, vv_from_str};
 
-use super::event::{Dot, EventKey, Origin, Seq, ValueHash};
+use super::event::{Dot, EventKey, Origin, Seq, ValueHash, hash_of};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -40,13 +40,7 @@ impl Sum {
     /// What one dot contributes: the first 16 bytes of BLAKE3(seq big-endian, key, value hash). The Origin is left
     /// out because sums of different Origins never meet.
     pub fn of(seq: Seq, key: EventKey, hash: ValueHash) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&seq.0.to_be_bytes());
-        hasher.update(&key.0);
-        hasher.update(&hash.0);
-        let mut bytes = [0; 16];
-        hasher.finalize_xof().fill(&mut bytes);
-        Self(u128::from_be_bytes(bytes))
+        Self(u128::from_be_bytes(hash_of::<40, 16>(&[&seq.0.to_be_bytes(), &key.0, &hash.0])))
     }
 
     /// The sum over the dots of both, which share none.

@@ -169,13 +169,11 @@ impl<L: Accept> Server<L> {
     }
 }
 
-/// The router with what it needs, shared by all connections.
+/// The handler with what it needs, shared by all connections.
 pub(super) struct Site<S> {
     /// What all requests share.
     pub(super) edge: Arc<Edge<S>>,
-    /// Without CORS headers.
-    plain: Router,
-    /// With them, if the configuration names origins.
+    /// The handler with CORS headers, if the configuration names origins.
     cors: Option<Router>,
 }
 
@@ -192,19 +190,21 @@ impl<S: Service> Site<S> {
         });
         let handle = |State(edge): State<Arc<Edge<S>>>, request: Request<Body>| answer(edge, request);
         // One handler for all paths: axum would decode what it matches, and names must be seen raw.
-        let plain = Router::new().fallback(handle).with_state(Arc::clone(&edge));
-        let cors = layer.map(|layer| plain.clone().layer(layer));
-        Self { edge, plain, cors }
+        let routed = || Router::new().fallback(handle).with_state(Arc::clone(&edge));
+        let cors = layer.map(|layer| routed().layer(layer));
+        Self { edge, cors }
     }
 
     /// The CORS layer takes every OPTIONS for a preflight, so only those go through it.
     async fn route(&self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
         let preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        let router = match &self.cors {
-            Some(cors) if preflight || *request.method() != Method::OPTIONS => cors,
-            _ => &self.plain,
-        };
-        router.clone().oneshot(request).await
+        match &self.cors {
+            Some(cors) if preflight || *request.method() != Method::OPTIONS => {
+                cors.clone().oneshot(request).await
+            }
+            // There is one handler, so nothing is to be routed.
+            _ => Ok(answer(Arc::clone(&self.edge), request).await),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::problem::{Code, Problem};
 use crate::root::Root;
 use crate::views::{self, Bounds, Computes, PageQuery, ReportQuery};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -115,6 +116,21 @@ pub(super) async fn digest(
     .await
 }
 
+/// The answer of a View about one key, if it was given already and nothing has arrived since; neither waits nor calls
+/// a plugin.
+pub(super) fn view_again(
+    root: &Root,
+    catalog: &Arc<RootCatalog>,
+    view: &str,
+    query: &ViewQuery,
+) -> Option<ViewAnswer> {
+    if query.keys.is_empty() || !query.others.is_empty() || bounds(query) != Bounds::default() {
+        return None;
+    }
+    let plugins: Arc<dyn Computes> = Arc::clone(catalog) as _;
+    Some(one_json(&*root.open_now()?.views.one_again(&plugins, view, &query.keys)?))
+}
+
 /// The answer of a View. Blocks.
 pub(super) fn view(
     root: &Root,
@@ -189,8 +205,8 @@ fn told(
         return Err(Problem::new(Code::UnknownKey, detail));
     };
     let members = [
-        ("key", key_of(&item.key).to_string()),
-        ("value", item.value.get().to_owned()),
+        ("key", key_text(&item.key)),
+        ("value", item.value.get().into()),
         ("incomplete", incomplete(&page.incomplete)),
     ];
     Ok(ViewAnswer { json: json_of(&members).into(), etag: page.etag() })
@@ -211,16 +227,20 @@ fn one(
         let detail = format!("no event within the bounds counts for {} in {view}", keys.join(", "));
         return Err(Problem::new(Code::UnknownKey, detail));
     };
+    Ok(one_json(&answer))
+}
+
+fn one_json(answer: &views::Answer) -> ViewAnswer {
     let mut members = vec![
-        ("key", key_of(&answer.key).to_string()),
-        ("value", answer.value.get().to_owned()),
-        ("events", answer.events.to_string()),
-        ("last", format!("\"{}\"", answer.last)),
+        ("key", key_text(&answer.key)),
+        ("value", answer.value.get().into()),
+        ("events", answer.events.to_string().into()),
+        ("last", format!("\"{}\"", answer.last).into()),
         ("incomplete", incomplete(&answer.incomplete)),
     ];
     // A long repair is under way: this is what was known at an earlier arrival.
-    members.extend(answer.stale.map(|_| ("repairing", "true".to_owned())));
-    Ok(ViewAnswer { json: json_of(&members).into(), etag: answer.etag() })
+    members.extend(answer.stale.map(|_| ("repairing", "true".into())));
+    ViewAnswer { json: json_of(&members).into(), etag: answer.etag() }
 }
 
 fn list(root: &Root, plugins: &Arc<dyn Computes>, query: &PageQuery) -> Result<ViewAnswer, Problem> {
@@ -235,29 +255,45 @@ fn page_json(page: &views::Page) -> ViewAnswer {
     let items: Vec<String> = page
         .items
         .iter()
-        .map(|item| {
-            json_of(&[("key", key_of(&item.key).to_string()), ("value", item.value.get().to_owned())])
-        })
+        .map(|item| json_of(&[("key", key_text(&item.key)), ("value", item.value.get().into())]))
         .collect();
-    let mut members = vec![("items", format!("[{}]", items.join(",")))];
-    members.extend(page.cursor.as_ref().map(|cursor| ("cursor", format!("\"{cursor}\""))));
+    let mut members = vec![("items", format!("[{}]", items.join(",")).into())];
+    members.extend(page.cursor.as_ref().map(|cursor| ("cursor", format!("\"{cursor}\"").into())));
     if !page.incomplete.is_empty() {
         members.push(("incomplete", incomplete(&page.incomplete)));
     }
     if page.stale {
-        members.push(("repairing", "true".to_owned()));
+        members.push(("repairing", "true".into()));
     }
     ViewAnswer { json: json_of(&members).into(), etag: page.etag() }
 }
 
 /// An object of members whose values are JSON already.
-fn json_of(members: &[(&str, String)]) -> String {
-    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    format!("{{{}}}", members.join(","))
+fn json_of(members: &[(&str, Cow<'_, str>)]) -> String {
+    let bytes = members.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
+    let mut json = String::with_capacity(bytes + 2);
+    for (name, value) in members {
+        json.push(if json.is_empty() { '{' } else { ',' });
+        json.extend(["\"", name, "\":", value]);
+    }
+    json.push('}');
+    json
 }
 
-fn incomplete(set_aside: &[views::SetAside]) -> String {
-    serde_json::to_string(set_aside).expect("keys and texts are JSON")
+fn incomplete(set_aside: &[views::SetAside]) -> Cow<'static, str> {
+    if set_aside.is_empty() {
+        return "[]".into();
+    }
+    serde_json::to_string(set_aside).expect("keys and texts are JSON").into()
+}
+
+/// The key's JSON.
+fn key_text(parts: &[String]) -> Cow<'static, str> {
+    let text = match parts {
+        [part] => serde_json::to_string(part),
+        parts => serde_json::to_string(parts),
+    };
+    text.expect("texts are JSON").into()
 }
 
 /// A single part as a text, several as an array.

@@ -16,7 +16,7 @@ pub struct SetAside {
 }
 
 /// One aggregate's answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// The parts of its canonical key.
     pub key: Vec<String>,
@@ -75,11 +75,10 @@ impl Answer {
     /// Names this answer's content: equal if and only if the answer is, on every replica and after every restart.
     /// 32 hex digits; the caller adds what tells its own representations apart.
     pub fn etag(&self) -> String {
-        let mut parts = parts_of(&self.key);
-        parts.push(self.value.get().as_bytes().to_vec());
-        parts.push(self.events.to_be_bytes().to_vec());
-        parts.push(self.last.0.to_vec());
-        parts.push(vec![u8::from(self.stale.is_some())]);
+        let (count, events) = (self.key.len().to_string(), self.events.to_be_bytes());
+        let stale = [u8::from(self.stale.is_some())];
+        let mut parts = parts_of(&count, &self.key);
+        parts.extend([self.value.get().as_bytes(), &events, &self.last.0, &stale]);
         hash(parts, &self.incomplete)
     }
 }
@@ -88,27 +87,23 @@ impl Page {
     /// Names this page's content: equal if and only if the page is, on every replica and after every restart.
     /// 32 hex digits; the caller adds what tells its own representations apart.
     pub fn etag(&self) -> String {
-        let mut parts = vec![self.cursor.clone().unwrap_or_default().into_bytes()];
-        for item in &self.items {
-            parts.extend(parts_of(&item.key));
-            parts.push(item.value.get().as_bytes().to_vec());
+        let counts: Vec<String> = self.items.iter().map(|item| item.key.len().to_string()).collect();
+        let stale = [u8::from(self.stale)];
+        let mut parts = vec![self.cursor.as_deref().unwrap_or_default().as_bytes()];
+        for (item, count) in self.items.iter().zip(&counts) {
+            parts.extend(parts_of(count, &item.key));
+            parts.push(item.value.get().as_bytes());
         }
-        parts.push(vec![u8::from(self.stale)]);
+        parts.push(&stale);
         hash(parts, &self.incomplete)
     }
 }
 
-fn parts_of(key: &[String]) -> Vec<Vec<u8>> {
-    std::iter::once(key.len().to_string().into_bytes())
-        .chain(key.iter().map(|part| part.as_bytes().to_vec()))
-        .collect()
+fn parts_of<'p>(count: &'p str, key: &'p [String]) -> Vec<&'p [u8]> {
+    std::iter::once(count.as_bytes()).chain(key.iter().map(String::as_bytes)).collect()
 }
 
-fn hash(mut parts: Vec<Vec<u8>>, incomplete: &[SetAside]) -> String {
-    for event in incomplete {
-        parts.push(event.key.0.to_vec());
-        parts.push(event.reason.clone().into_bytes());
-    }
-    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+fn hash<'p>(mut parts: Vec<&'p [u8]>, incomplete: &'p [SetAside]) -> String {
+    parts.extend(incomplete.iter().flat_map(|event| [event.key.0.as_slice(), event.reason.as_bytes()]));
     Revision::of(&parts).to_string()
 }

@@ -68,6 +68,7 @@ pub use report::ReportQuery;
 
 use crate::core::event::Arrival;
 use crate::core::limits::{AGGREGATE_KEY_BYTES_MAX, REPAIR_DELTAS_MAX};
+use crate::plugin::RootCatalog;
 use crate::store::Store;
 use crate::store::environment::Environment;
 use arc_swap::ArcSwapOption;
@@ -108,8 +109,10 @@ pub struct Views {
     /// What was adopted last.
     serving: ArcSwapOption<Build>,
     repairs: Repairs,
-    /// The answers of Reports.
-    kept: Kept,
+    /// The answers of Reports ...
+    reported: Kept<RootCatalog, Page>,
+    /// ... and those about one aggregate.
+    answered: Kept<dyn Computes, Answer>,
     /// A repair of an Ordered View may fold so many deltas before it is left to the background.
     budget: u64,
     /// A query waits for the index if it is at most so many arrivals behind.
@@ -129,7 +132,8 @@ impl Views {
             build: ArcSwapOption::empty(),
             serving: ArcSwapOption::empty(),
             repairs: Repairs::default(),
-            kept: Kept::default(),
+            reported: Kept::default(),
+            answered: Kept::default(),
             budget: REPAIR_DELTAS_MAX,
             behind_max: BEHIND_ARRIVALS_MAX,
             desk: Mutex::default(),
@@ -182,8 +186,28 @@ impl Views {
             return Ok(self.read(&build, &view, bounds, known, body)?.flatten());
         }
         let key = key_of(plugins, &view, typed)?;
-        let body = &mut |reading: &mut Reading<'_>, _: Pin| reading.one(&key);
-        Ok(self.read(&build, &view, bounds, known, body)?.flatten())
+        let body = &mut |reading: &mut Reading<'_>, pin: Pin| Ok((reading.one(&key)?, pin));
+        let Some((Some(answer), pin)) = self.read(&build, &view, bounds, known, body)? else {
+            return Ok(None);
+        };
+        // What is set aside, or repaired, may change without an arrival.
+        if *bounds == Bounds::default() && answer.stale.is_none() && answer.incomplete.is_empty() {
+            let (question, kept) = (question_of(&view.info.name, typed), Arc::new(answer.clone()));
+            self.answered.put(plugins, pin.arrival, question, (&kept, answer.value.get().len() + 128));
+        }
+        Ok(Some(answer))
+    }
+
+    /// The answer of [`Self::one`] without bounds, if it was given already and nothing has arrived since. Calls no
+    /// plugin and waits for nobody.
+    pub fn one_again(
+        &self,
+        plugins: &Arc<dyn Computes>,
+        view: &str,
+        typed: &[String],
+    ) -> Option<Arc<Answer>> {
+        let arrivals = self.store.read().and_then(|tables| tables.head()).ok()?.arrivals;
+        self.answered.get(plugins, arrivals, question_of(view, typed))
     }
 
     /// A page of the View's aggregates in key order. Everything that was committed before the first page counts, and
@@ -446,6 +470,13 @@ fn key_of(plugins: &Arc<dyn Computes>, view: &View, typed: &[String]) -> Result<
     }
     let key = plugins.query_key(view.info.keyspace, typed);
     key.map_err(|failure| ViewError::of_key(&view.info.name, failure))
+}
+
+/// Names what is asked of a View without bounds.
+fn question_of(view: &str, typed: &[String]) -> Revision {
+    let parts: Vec<&[u8]> =
+        std::iter::once(view).chain(typed.iter().map(String::as_str)).map(str::as_bytes).collect();
+    Revision::of(&parts)
 }
 
 /// Where a tail ends.

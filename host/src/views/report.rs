@@ -84,13 +84,14 @@ impl Views {
         let pin = Pin { arrival, check: row.map(|row| row.check).unwrap_or_default() };
         drop(tables);
         let (is_kept, question) = (query.bounds.known.is_none(), query.revision());
-        if is_kept && let Some(page) = self.kept.get(catalog, head, question) {
+        if is_kept && let Some(page) = self.reported.get(catalog, head, question) {
             return Ok(page);
         }
         let after = begun.map(|(_, after)| after);
         let page = Arc::new(self.run(catalog, query, services, (scope, pin, after))?);
         if is_kept {
-            self.kept.put(catalog, head, question, &page);
+            let bytes = page.items.iter().map(|item| item.value.get().len() + 128).sum();
+            self.reported.put(catalog, head, question, (&page, bytes));
         }
         Ok(page)
     }

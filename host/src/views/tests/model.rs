@@ -13,7 +13,7 @@ pub(super) struct Model {
 }
 
 /// What is asked of one aggregate.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Question {
     pub(super) from: Option<EventKey>,
     pub(super) until: Option<EventKey>,

@@ -84,8 +84,8 @@ pub(crate) fn load(
     per_second(acknowledged.load(Ordering::Relaxed), started.elapsed())
 }
 
-/// How many events a whole walk over `/tally/e` in the largest pages gives. The next page is asked for before this one is
-/// looked at.
+/// How many events a whole walk over `/tally/e` in the largest pages gives. The next page is asked for before this one
+/// is looked at.
 pub(crate) fn walk(address: SocketAddr) -> u64 {
     let mut client = Client::connect(address).expect("a connection");
     let ask = |client: &mut Client, cursor: &str| {

@@ -128,7 +128,7 @@ mod tests {
     proptest! {
         // Goal: a hash does not depend on whether its parts fit into one piece: it is in every row on disk.
         #[test]
-        fn hashes_are_over_the_parts(data in proptest::collection::vec(any::<u8>(), 0..1100), key in any::<[u8; 16]>()) {
+        fn hashes_are_over_the_parts(data in proptest::collection::vec(any::<u8>(), 0..1100), key: [u8; 16]) {
             let key = EventKey(key);
             let value = Value { type_number: 7, version: 9, data: &data };
             let bytes = [key.0.as_slice(), &[0, 0, 0, 7, 0, 0, 0, 9], data.as_slice()].concat();

@@ -15,8 +15,13 @@ pub(crate) fn code(answer: &Answer) -> String {
 
 /// The server's memory in use, in bytes.
 pub(crate) fn resident(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    memory(server.pid(), "VmRSS:")
+}
+
+/// What the system says of a process's memory, in bytes.
+pub(crate) fn memory(pid: u32, figure: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(figure)).expect("a line");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
 }
 

@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -248,6 +249,69 @@ fn bad_rows_are_named() {
     let (code, report) = import(folder, &server, latin);
     assert_eq!((code, counts(&report)), (Some(1), [7, 1, 3, 3]), "{report}");
     assert_eq!(total(&server, "M%C3%BCller")["n"], 1);
+}
+
+/// The most memory that an import may hold, whatever it reads.
+const MEMORY_MAX: u64 = 64 << 20;
+
+/// Imports what is streamed into it: `head`, then so many bytes without a line end, then `tail`. How it ended, and the
+/// most memory that it held until only the end was missing.
+fn stream(
+    folder: &Path,
+    server: &Server,
+    arguments: &[&str],
+    (head, bytes, tail): (&str, usize, &str),
+) -> ((Option<i32>, String), u64) {
+    let mut command = Command::new(built());
+    command.args(["import", "tally", "-"]).args(arguments);
+    command.args(["--server", &format!("http://{}", server.address())]).current_dir(folder);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    let part = vec![b'x'; 1 << 20];
+    input.write_all(head.as_bytes()).expect("it reads");
+    for at in (0..bytes).step_by(part.len()) {
+        let part = part.get(..bytes - at).unwrap_or(&part);
+        input.write_all(part).expect("it reads");
+    }
+    let memory = crate::hostile::memory(child.id(), "VmHWM:");
+    input.write_all(tail.as_bytes()).expect("it reads");
+    drop(input);
+    (said(&child.wait_with_output().expect("it ends")), memory)
+}
+
+// Goal: a line of the whole file is named by its row and held by nobody, wherever it stands; what is behind it is read.
+// Method: 200 MB (`LATERBASE_LINE_BYTES` for more) into standard input as the header, in a row, in a quote, as NDJSON.
+#[test]
+fn a_line_of_the_whole_file_takes_no_memory() {
+    let server = Server::start(&[]).expect("a server");
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path();
+    write(folder, "map.toml", MAPPING);
+    let bytes = std::env::var("LATERBASE_LINE_BYTES").ok().and_then(|text| text.parse().ok());
+    let bytes: usize = bytes.unwrap_or(200_000_000);
+    let csv: &[&str] = &["--format", "csv", "--map", "map.toml"];
+    let header = "Date,Docket,Line,Article,Qty\n";
+    let behind = ",1\n01.06.2025 10:00,1,2,figs,1\n";
+    let (bare, quoted) =
+        (format!("{header}01.06.2025 10:00,1,1,"), format!("{header}01.06.2025 10:00,1,1,\""));
+    let line = r#"{"type":"add","time":"2025-06-01T08:00:00Z","data":{"item":"figs","n":1}}"#;
+    let lines = format!("\"}}\n{line}\n");
+    for (arguments, head, tail, exit, row) in [
+        (csv, "", behind, 2, 1),
+        (csv, bare.as_str(), behind, 1, 2),
+        (csv, quoted.as_str(), behind, 1, 2),
+        (&["--format", "ndjson"], "{\"type\":\"", lines.as_str(), 1, 1),
+    ] {
+        let ((code, report), memory) = stream(folder, &server, arguments, (head, bytes, tail));
+        assert_eq!(code, Some(exit), "{report}");
+        assert!(report.contains(&format!("row {row}: row_too_large: the row has more than ")), "{report}");
+        if exit == 1 {
+            let [rows, written, duplicate, refused] = counts(&report);
+            assert_eq!((rows, written + duplicate, refused), (2, 1, 1), "{report}");
+        }
+        assert!(memory < MEMORY_MAX, "{memory} bytes: {report}");
+    }
 }
 
 // Goal: what cannot work is said before anything is sent. Method: each with its exit code and its word.

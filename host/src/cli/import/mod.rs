@@ -47,6 +47,7 @@ use input::{Input, Place};
 use mapping::{Mapping, Plan};
 use position::Position;
 use progress::Progress;
+use refusal::Refusal;
 use report::{Counts, Report};
 use scan::{Form, Rows};
 use send::{Delivered, Target};
@@ -318,11 +319,9 @@ fn reading(format: &Format, mapping: &Mapping, input: &mut Input) -> Result<Read
             let encoding = mapping.encoding.unwrap_or_default();
             let mut rows = Rows::behind(0, Form::Csv(delimiter));
             let header = rows.next(input)?.ok_or_else(|| usage(&name, "it is empty: there is no header"))?;
-            if let Some(bad) = header.bad {
-                return Err(usage(
-                    &name,
-                    &format!("the header, {}: {}: {}", bad.column, bad.code, bad.detail),
-                ));
+            if let Some(Refusal { row, column, code, detail }) = header.bad {
+                let column = if column.is_empty() { column } else { format!(", {column}") };
+                return Err(usage(&name, &format!("the header, row {row}{column}: {code}: {detail}")));
             }
             let text = input.data().get(..header.length).unwrap_or_default();
             let columns = table::header(text, delimiter, encoding).map_err(|why| usage(&name, &why))?;

@@ -1,9 +1,9 @@
 //! Answers that were given already, for as long as nothing can change them.
 //!
-//! A Report may read a whole View for one answer, and many ask for the same aggregate one after the other; so the same
-//! question is not worked out twice as long as the same plugins serve and nothing has arrived. Only what is asked without
-//! `known` is kept. All of it is in memory, and all of it goes when there is too much: what is asked often is soon there
-//! again.
+//! A Report may read a whole View for one answer, and many ask for the same aggregate one after the other; so the
+//! same question is not worked out twice as long as the same plugins serve and nothing has arrived. Only what is asked
+//! without `known` is kept. All of it is in memory, and all of it goes when there is too much: what is asked often is
+//! soon there again.
 
 use super::computes::Revision;
 use std::collections::BTreeMap;

@@ -442,6 +442,12 @@ pub trait Rows {
         table.rows()?.len(self.txn()).map_err(table_error)
     }
 
+    /// The pages of its rows, in bytes; costs one page.
+    fn bytes(&self, table: &Table) -> Result<u64> {
+        let pages = table.rows()?.stat(self.txn()).map_err(table_error)?;
+        Ok(pages.non_free_page_size() as u64)
+    }
+
     /// The rows of a range in the order of their keys.
     fn range(&self, table: &Table, keys: KeyRange<'_>) -> Result<impl Iterator<Item = Result<Row<'_>>>> {
         let rows = table.rows()?.range(self.txn(), &searchable(keys)).map_err(table_error)?;

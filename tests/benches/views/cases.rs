@@ -5,6 +5,7 @@ use super::plugin;
 use laterbase::core::event::EventKey;
 use laterbase::plugin::{NoEvents, Options, Registry, RootCatalog, Services, delta_ref};
 use laterbase::store::Store;
+use laterbase::store::environment::Rows as _;
 use laterbase::views::{Bounds, Computes, Known, ViewError, Views};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -142,6 +143,24 @@ impl Rooted {
         begun.elapsed()
     }
 
+    /// What lies on disk: of the index for each pair of event and aggregate, and of each view beyond it.
+    fn tell_rest(&self, events: u64) {
+        let environment = self.views.environment().expect("there are rows");
+        let (mut index, mut views) = (0, Vec::new());
+        for name in environment.table_names().expect("they are read") {
+            let table = environment.table(&name).expect("it is there");
+            let bytes = environment.read().and_then(|rows| rows.bytes(&table)).expect("it is read");
+            if name.starts_with("states-") { views.push(bytes) } else { index += bytes }
+        }
+        let each: Vec<String> =
+            views.iter().map(|bytes| format!("{:.2}", bytes_each(*bytes, events))).collect();
+        println!(
+            "  at rest: {:.1} bytes of index a pair of 20 bytes, goal <= 45; {} of each view an event, goal <= 4",
+            bytes_each(index, events),
+            each.join(", ")
+        );
+    }
+
     fn derived_bytes(&self) -> u64 {
         let file = self.folder.path().join("derived/data.mdb");
         used(&file)
@@ -206,7 +225,8 @@ fn one_aggregate(events: u64, plot: &mut Vec<(u64, Duration)>) {
     println!("one aggregate of {events} events");
     let root = Rooted::new(events, 1);
     root.fill();
-    println!("  on disk: {:.1} bytes an event, index and views", bytes_each(root.derived_bytes(), events));
+    root.tell_rest(events);
+    println!("  the file: {:.1} bytes an event", bytes_each(root.derived_bytes(), events));
     for view in ["profile", "last", "sum", "rolling"] {
         let (refold, replay) = (root.refold(view), root.replay(view));
         let late = Rooted::median(|_| {
@@ -269,7 +289,8 @@ fn many_aggregates(events: u64, aggregates: u64) {
         ratio(followed),
         ratio(indexed)
     );
-    println!("  on disk: {each:.1} bytes an event");
+    root.tell_rest(events);
+    println!("  the file: {each:.1} bytes an event");
     println!("  one aggregate: {:.1?}", Rooted::median(|_| root.now("profile")));
 }
 

@@ -5,15 +5,13 @@
 
 use laterbase::core::event::ValidTime;
 use laterbase::plugin::probe::Probe;
-use laterbase::plugin::{NoEvents, Options, Registry};
+use laterbase::plugin::{Options, Registry};
 use laterbase::problem::Code;
 use laterbase_tests::{Panics, Server, built, fixture, library, patched};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Every lie with the law that it breaks and the part that is named.
@@ -107,13 +105,8 @@ fn whoever_lies_is_refused() {
 fn the_trial_dies_for_the_host() {
     let scratch = tempfile::tempdir().expect("a folder");
     let registry = Registry::new(Options {
-        stage: scratch.path().join("stage"),
         probe: Some(Probe { program: built(), deadline: Duration::from_secs(4) }),
-        events: Arc::new(NoEvents),
-        configurations: Arc::new(BTreeMap::new()),
-        program: [7; 32],
-        generations_warn: 9,
-        generations_max: 9,
+        ..Options::new(scratch.path().join("stage"))
     });
     let cases = [
         (

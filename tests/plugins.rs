@@ -10,8 +10,8 @@ use laterbase::plugin::module::Configuration;
 use laterbase::plugin::probe::Probe;
 use laterbase::plugin::registry::Configurations;
 use laterbase::plugin::{
-    CallError, Catalog, Instance, LoadError, NoEvents, Options, Registry, Reloaded, Services, Status,
-    delta_ref, event_ref,
+    CallError, Catalog, Instance, LoadError, Options, Registry, Reloaded, Services, Status, delta_ref,
+    event_ref,
 };
 use laterbase::problem::Code;
 use laterbase_tests::{Panics, built, library, patched};
@@ -40,13 +40,11 @@ impl Bench {
     fn with(change: impl FnOnce(&mut Options)) -> Self {
         let scratch = tempfile::tempdir().expect("a folder");
         let mut options = Options {
-            stage: scratch.path().join("stage"),
             probe: Some(Probe::new(built())),
-            events: Arc::new(NoEvents),
-            configurations: Arc::new(BTreeMap::new()),
             program: [7; 32],
             generations_warn: 1000,
             generations_max: 1000,
+            ..Options::new(scratch.path().join("stage"))
         };
         change(&mut options);
         fs::create_dir(scratch.path().join("plugins")).expect("a folder");

@@ -3,7 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use laterbase_tests::{Client, Server};
+use laterbase_tests::Client;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -106,19 +106,6 @@ pub(crate) fn walk(address: SocketAddr) -> u64 {
         if cursor.is_none() {
             return events;
         }
-    }
-}
-
-/// Waits until the views are up to date, or they would be brought so beside a rival's run: a read tells, which is put
-/// off while much is missing.
-pub(crate) fn catch_up(server: &Server) {
-    loop {
-        let answer = server.get("/tally/total?limit=1").expect("an answer");
-        match answer.status {
-            200 => return,
-            status => assert_eq!(status, 503, "{}", answer.text()),
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

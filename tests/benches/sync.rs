@@ -71,18 +71,6 @@ fn events(client: &mut Client) -> u64 {
     if answer.status == 404 { 0 } else { answer.json()["events"].as_u64().expect("a number") }
 }
 
-/// Waits until the views are up to date: a read tells, which is put off while much is missing.
-fn catch_up(server: &Server) {
-    loop {
-        let answer = server.get("/epcis/last_seen?limit=1").expect("an answer");
-        match answer.status {
-            200 => return,
-            status => assert_eq!(status, 503, "{}", answer.text()),
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
 /// Waits until the server holds so many events.
 fn until(client: &mut Client, expected: u64, pause: Duration) {
     while events(client) < expected {
@@ -99,7 +87,7 @@ fn first_sync(n: u64) {
     let depot = Server::start(&[]).expect("a server");
     let ingest = per_second(n, post(&depot, 0, n));
     // Or the views of the one would be brought up to date beside the sync.
-    catch_up(&depot);
+    depot.until_answered("/epcis/last_seen?limit=1").expect("answers");
     let address = format!("http://{}", depot.address());
     let started = Instant::now();
     let truck = Server::start(&["--peer", &address]).expect("a server");

@@ -2,13 +2,14 @@
 //! restarts, so that its peers find it again.
 
 use super::client::{Answer, Client, request};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 /// The folder in which cargo put this test's profile: `target/debug` or `target/release`.
 ///
@@ -151,6 +152,21 @@ impl Server {
     /// One GET.
     pub fn get(&self, target: &str) -> Result<Answer> {
         request(self.address, "GET", target, &[], b"")
+    }
+
+    /// Asks until the views have followed what arrived: a query is put off while much is missing.
+    ///
+    /// # Errors
+    /// If the server cannot be asked, or answers anything but 200 or 503.
+    pub fn until_answered(&self, target: &str) -> Result<()> {
+        loop {
+            let answer = self.get(target)?;
+            match answer.status {
+                200 => return Ok(()),
+                status => ensure!(status == 503, "{}", answer.text()),
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
     }
 
     /// One POST of JSON.

@@ -69,16 +69,12 @@ pub(super) fn load(
     config: &Config,
     events: Arc<dyn Events>,
 ) -> Result<Registry, ExitCode> {
-    let limits = Limits::default();
     let plugins = config.plugin.iter().map(|(name, plugin)| (name.clone(), plugin.roots.clone()));
     let registry = Registry::new(Options {
-        stage: scratch.to_owned(),
         probe: std::env::current_exe().ok().map(Probe::new),
         events,
         configurations: Arc::new(plugins.collect::<BTreeMap<_, _>>()),
-        program: [0; 32],
-        generations_warn: limits.generations_warn,
-        generations_max: limits.generations_max,
+        ..Options::new(scratch.to_owned())
     });
     match registry.load_file(&arguments.library, SystemWall.now(), &mut |_| Ok(())) {
         Ok(_) => Ok(registry),

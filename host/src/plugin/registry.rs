@@ -21,6 +21,7 @@ use super::stage::{self, Candidate};
 use super::status::{Failure, Status};
 use super::turn::{Place, Progress, Turn};
 use crate::core::event::ValidTime;
+use crate::core::limits::Limits;
 use arc_swap::ArcSwap;
 use laterbase_plugin::StaticPlugin;
 use laterbase_plugin::declare::Manifest;
@@ -49,6 +50,22 @@ pub struct Options {
     pub generations_warn: u32,
     /// So many libraries may be loaded.
     pub generations_max: u32,
+}
+
+impl Options {
+    /// Private copies in `stage`; nothing is tried, nothing is configured, and the limits are the usual ones.
+    pub fn new(stage: PathBuf) -> Self {
+        let Limits { generations_warn, generations_max, .. } = Limits::default();
+        Self {
+            stage,
+            probe: None,
+            events: Arc::new(NoEvents),
+            configurations: Arc::new(BTreeMap::new()),
+            program: [0; 32],
+            generations_warn,
+            generations_max,
+        }
+    }
 }
 
 /// Stored events to try a plugin's laws on.

@@ -7,7 +7,7 @@ use epcis::facts::ByEpc;
 use epcis::schema::Epcis;
 use epcis::views::last_seen::LastSeen;
 use laterbase::core::event::{EventKey, Origin};
-use laterbase::plugin::{NoEvents, Options, Registry};
+use laterbase::plugin::{Options, Registry};
 use laterbase::store::{LmdbStore, Store};
 use laterbase::views::{Bounds, Computes, ViewError, Views};
 use laterbase_plugin::{BuildError, Instance, Setup, export_plugin};
@@ -82,14 +82,8 @@ fn restarted(server: &mut Server) -> Duration {
     }
     let thing = Lots::things(1).swap_remove(0);
     let begun = Instant::now();
-    loop {
-        let answer = server.get(&format!("/epcis/last_seen?key={thing}")).expect("an answer");
-        match answer.status {
-            200 => return begun.elapsed(),
-            status => assert_eq!(status, 503, "{}", answer.text()),
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
+    server.until_answered(&format!("/epcis/last_seen?key={thing}")).expect("answers");
+    begun.elapsed()
 }
 
 /// What is compared: how many events a thing is in, and what was done to it last.
@@ -121,15 +115,7 @@ fn one_view(store: &Arc<dyn Store>) -> (Duration, Duration, Vec<(String, Seen)>)
 }
 
 fn plugins(folder: &Path) -> Arc<dyn Computes> {
-    let registry = Registry::new(Options {
-        stage: folder.join("stage"),
-        probe: None,
-        events: Arc::new(NoEvents),
-        configurations: Arc::new(BTreeMap::new()),
-        program: [0; 32],
-        generations_warn: 64,
-        generations_max: 64,
-    });
+    let registry = Registry::new(Options::new(folder.join("stage")));
     registry.add_static(plugin()).expect("it loads");
     Arc::clone(registry.catalog().root("seen").expect("declared")) as _
 }

@@ -3,7 +3,7 @@
 use super::made_up::MadeUp;
 use super::plugin;
 use laterbase::core::event::EventKey;
-use laterbase::plugin::{NoEvents, Options, Registry, RootCatalog, Services, delta_ref};
+use laterbase::plugin::{Options, Registry, RootCatalog, Services, delta_ref};
 use laterbase::store::Store;
 use laterbase::store::environment::Rows as _;
 use laterbase::views::{Bounds, Computes, Known, ViewError, Views};
@@ -30,16 +30,7 @@ struct Rooted {
 impl Rooted {
     fn new(events: u64, aggregates: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let options = Options {
-            stage: folder.path().join("stage"),
-            probe: None,
-            events: Arc::new(NoEvents),
-            configurations: Arc::new(BTreeMap::new()),
-            program: [0; 32],
-            generations_warn: 64,
-            generations_max: 64,
-        };
-        let registry = Registry::new(options);
+        let registry = Registry::new(Options::new(folder.path().join("stage")));
         registry.add_static(plugin::plugin()).expect("it loads");
         let catalog = Arc::clone(registry.catalog().root("figures").expect("declared"));
         let plugins: Arc<dyn Computes> = Arc::clone(&catalog) as _;

@@ -190,8 +190,8 @@ impl<S: Service> Site<S> {
         });
         let handle = |State(edge): State<Arc<Edge<S>>>, request: Request<Body>| answer(edge, request);
         // One handler for all paths: axum would decode what it matches, and names must be seen raw.
-        let routed = || Router::new().fallback(handle).with_state(Arc::clone(&edge));
-        let cors = layer.map(|layer| routed().layer(layer));
+        let cors =
+            layer.map(|layer| Router::new().fallback(handle).with_state(Arc::clone(&edge)).layer(layer));
         Self { edge, cors }
     }
 

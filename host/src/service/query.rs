@@ -205,7 +205,7 @@ fn told(
         return Err(Problem::new(Code::UnknownKey, detail));
     };
     let members = [
-        ("key", key_text(&item.key)),
+        ("key", key_of(&item.key).to_string().into()),
         ("value", item.value.get().into()),
         ("incomplete", incomplete(&page.incomplete)),
     ];
@@ -232,7 +232,7 @@ fn one(
 
 fn one_json(answer: &views::Answer) -> ViewAnswer {
     let mut members = vec![
-        ("key", key_text(&answer.key)),
+        ("key", key_of(&answer.key).to_string().into()),
         ("value", answer.value.get().into()),
         ("events", answer.events.to_string().into()),
         ("last", format!("\"{}\"", answer.last).into()),
@@ -255,7 +255,9 @@ fn page_json(page: &views::Page) -> ViewAnswer {
     let items: Vec<String> = page
         .items
         .iter()
-        .map(|item| json_of(&[("key", key_text(&item.key)), ("value", item.value.get().into())]))
+        .map(|item| {
+            json_of(&[("key", key_of(&item.key).to_string().into()), ("value", item.value.get().into())])
+        })
         .collect();
     let mut members = vec![("items", format!("[{}]", items.join(",")).into())];
     members.extend(page.cursor.as_ref().map(|cursor| ("cursor", format!("\"{cursor}\"").into())));
@@ -285,15 +287,6 @@ fn incomplete(set_aside: &[views::SetAside]) -> Cow<'static, str> {
         return "[]".into();
     }
     serde_json::to_string(set_aside).expect("keys and texts are JSON").into()
-}
-
-/// The key's JSON.
-fn key_text(parts: &[String]) -> Cow<'static, str> {
-    let text = match parts {
-        [part] => serde_json::to_string(part),
-        parts => serde_json::to_string(parts),
-    };
-    text.expect("texts are JSON").into()
 }
 
 /// A single part as a text, several as an array.

@@ -144,21 +144,21 @@ impl Views {
     pub fn wake(&self, rested: bool) {
         self.shared.rested.store(rested, Ordering::Release);
         // A thread that is woken for nothing costs what a small commit does.
-        if self.is_running() && self.is_due(rested) && !self.shared.woken.swap(true, Ordering::AcqRel) {
+        if self.is_running() && (rested || self.is_due()) && !self.shared.woken.swap(true, Ordering::AcqRel) {
             let _told_later = self.order(Order::Wake);
         }
     }
 
-    /// Whether the deriver would do anything about what has arrived.
-    fn is_due(&self, rested: bool) -> bool {
-        let Some(serving) = self.serving.load_full().filter(|_| !rested) else { return true };
+    /// Whether the deriver would do anything about what has arrived, although more may come in.
+    fn is_due(&self) -> bool {
+        let Some(serving) = self.serving.load_full() else { return true };
         let positions = serving.keyspaces.iter().map(|keyspace| tail_position(&self.shared, keyspace));
         let head = self.store.read().and_then(|events| events.head());
         // What cannot be read is for the deriver to report.
         positions
             .min()
             .zip(head.ok())
-            .is_none_or(|(position, head)| deriver::is_due(head.arrivals.saturating_sub(position), rested))
+            .is_none_or(|(position, head)| deriver::is_due(head.arrivals.saturating_sub(position), false))
     }
 
     /// The answer for the aggregate whose key a user typed as `typed`, or, with `group`, for all aggregates whose keys

@@ -234,14 +234,14 @@ fn a_killed_check_leaves_no_reader() {
 }
 
 // Goal: what ends a child does not end the server, which then keeps away from the pages itself. Method: pages become
-// noise, one after the other, until a child dies of one.
+// noise, one after the other, until a child dies of one: mostly of one of the first, seldom of none in a round.
 #[test]
 fn a_damaged_page_ends_no_server() {
     let mut server = stopped_with(200);
     server.restart().expect("a restart");
     let file = File::options().read(true).write(true).open(data_file(&server)).expect("the file");
     let mut random = StdRng::seed_from_u64(seed("a_damaged_page_ends_no_server"));
-    let died = (2..40).find_map(|page| {
+    let died = (0..4).flat_map(|_| 2..40).find_map(|page| {
         let (at, mut good) = (page * PAGE_BYTES, vec![0; 4096]);
         file.read_exact_at(&mut good, at).expect("the file is as long as its map");
         let mut noise = good.clone();

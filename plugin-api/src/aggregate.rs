@@ -24,22 +24,48 @@ pub fn encode_prefix<'a>(whole: impl IntoIterator<Item = &'a str>, start: &str, 
 
 /// The parts of an encoded key.
 pub fn decode(bytes: &[u8]) -> Result<Vec<String>, AggregateError> {
-    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), bytes.iter());
+    let mut parts = Vec::new();
+    walk(bytes, &mut |part| parts.push(part.to_owned()))?;
+    Ok(parts)
+}
+
+/// How many parts an encoded key has. Fails where [`decode`] does.
+pub fn count(bytes: &[u8]) -> Result<usize, AggregateError> {
+    let mut parts = 0;
+    walk(bytes, &mut |_| parts += 1)?;
+    Ok(parts)
+}
+
+fn walk(mut bytes: &[u8], visit: &mut dyn FnMut(&str)) -> Result<(), AggregateError> {
+    while let (Some(part), rest) = next_part(bytes)? {
+        let unescaped = part.contains(&0).then(|| unescape(part));
+        let text = std::str::from_utf8(unescaped.as_deref().unwrap_or(part));
+        visit(text.map_err(|_| AggregateError)?);
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// The first part of a key as it is encoded, and what follows; no part at the end of the key, which nothing may follow.
+fn next_part(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), AggregateError> {
+    let mut searched = 0;
     loop {
-        match (bytes.next(), part.is_empty()) {
-            (Some(0), at_start) => match (bytes.next(), at_start) {
-                (Some(0), true) => break,
-                (Some(1), _) => {
-                    parts.push(String::from_utf8(std::mem::take(&mut part)).map_err(|_| AggregateError)?);
-                }
-                (Some(0xff), _) => part.push(0),
-                _ => return Err(AggregateError),
-            },
-            (Some(byte), _) => part.push(*byte),
-            (None, _) => return Err(AggregateError),
+        let ahead = bytes.get(searched..).unwrap_or_default();
+        let zero = searched + ahead.iter().position(|byte| *byte == 0).ok_or(AggregateError)?;
+        let (part, end) = bytes.split_at(zero);
+        match end {
+            [_, 0xff, ..] => searched = zero + 2,
+            [_, 1, rest @ ..] => return Ok((Some(part), rest)),
+            [_, 0] if part.is_empty() => return Ok((None, &[])),
+            _ => return Err(AggregateError),
         }
     }
-    if bytes.next().is_some() { Err(AggregateError) } else { Ok(parts) }
+}
+
+/// A part, every 00 of which is followed by FF, without these.
+fn unescape(part: &[u8]) -> Vec<u8> {
+    let mut last = 1;
+    part.iter().copied().filter(|byte| std::mem::replace(&mut last, *byte) != 0).collect()
 }
 
 fn encode_parts<'a>(parts: impl IntoIterator<Item = &'a str>, out: &mut Vec<u8>) {
@@ -81,6 +107,7 @@ mod tests {
             let (one, other) = (encoded(&left), encoded(&right));
             prop_assert_eq!(one.cmp(&other), left.cmp(&right));
             prop_assert_eq!(left != right, !one.starts_with(&other) && !other.starts_with(&one));
+            prop_assert_eq!(count(&one), Ok(left.len()));
             prop_assert_eq!(decode(&one), Ok(left));
         }
 
@@ -103,6 +130,7 @@ mod tests {
         fn decoding_is_strict(
             bytes in prop::collection::vec(prop::sample::select(vec![0, 1, 2, b'a', 0xc3, 0xff]), 0..12),
         ) {
+            prop_assert_eq!(decode(&bytes).map(|parts| parts.len()), count(&bytes));
             if let Ok(parts) = decode(&bytes) {
                 prop_assert_eq!(encoded(&parts), bytes);
             }

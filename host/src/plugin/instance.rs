@@ -567,7 +567,7 @@ fn check_key(keyspace: &KeyspaceDeclaration, key: &[u8]) -> Result<(), String> {
             key.len()
         ));
     }
-    let parts = aggregate::decode(key).map_err(|error| error.to_string())?.len();
+    let parts = aggregate::count(key).map_err(|error| error.to_string())?;
     if parts == keyspace.parts as usize {
         return Ok(());
     }

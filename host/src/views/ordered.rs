@@ -22,6 +22,7 @@ use super::rows::{Rows, Table};
 use super::states::{Head, Row, checkpoint_key};
 use super::tree::{fold_entries, fold_onto};
 use crate::core::event::EventKey;
+use crate::core::tables::TableError;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -210,16 +211,8 @@ impl Ordered<'_, '_> {
         if self.head.is_none() {
             return Ok(own.unwrap_or(none));
         }
-        let before = match until {
-            Some(until) => checkpoint_key(id, until),
-            None => (id + 1).to_be_bytes().to_vec(),
-        };
-        let found = self.rows.last_before(self.states, &before)?;
-        let kept = found.filter(|(key, _)| key.len() == 24 && key.starts_with(&id.to_be_bytes()));
-        let kept = match kept {
-            Some((key, state)) => Some(Start { key: layout::event_of(&key)?, state: read_state(&state) }),
-            None => None,
-        };
+        let kept = kept_before(self.rows, self.states, id, until)?;
+        let kept = kept.map(|(key, state)| Start { key, state });
         Ok(match (own, kept) {
             (Some(own), Some(kept)) if kept.key > own.key => kept,
             (Some(own), _) => own,
@@ -238,6 +231,22 @@ impl Ordered<'_, '_> {
 /// A checkpoint's value: whether there is a state, then the state.
 fn write_state(state: Option<&[u8]>) -> Vec<u8> {
     state.map_or_else(|| vec![0], |state| [&[1], state].concat())
+}
+
+/// The last kept checkpoint below `until`, or of all: the event that it stands before, and the state.
+pub(super) fn kept_before(
+    rows: &dyn Rows,
+    states: Table,
+    id: Id,
+    until: Option<EventKey>,
+) -> Result<Option<(EventKey, State)>, TableError> {
+    let before = match until {
+        Some(until) => checkpoint_key(id, until),
+        None => (id + 1).to_be_bytes().to_vec(),
+    };
+    let found = rows.last_before(states, &before)?;
+    let found = found.filter(|(key, _)| key.len() == 24 && key.starts_with(&id.to_be_bytes()));
+    found.map(|(key, state)| Ok((layout::event_of(&key)?, read_state(&state)))).transpose()
 }
 
 fn read_state(row: &[u8]) -> State {

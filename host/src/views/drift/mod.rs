@@ -12,6 +12,7 @@
 
 mod maps;
 mod sample;
+mod snapshots;
 mod states;
 
 use super::build::{Build, Keyspace};

@@ -1,28 +1,23 @@
-//! Stored deltas folded again: with the code that serves, and against the Snapshots that are kept.
+//! Stored deltas folded again, with the code that serves and with new code.
 
-use super::{Comparison, Drift, Shared, cut, parts_of, shown, shown_failure};
+use super::{Comparison, Drift, Shared, cut, parts_of, shown, shown_failure, snapshots};
 use crate::core::event::EventKey;
 use crate::core::tables::Result;
 use crate::plugin::{DeltaRef, delta_ref};
 use crate::views::bounds::KeyRange;
 use crate::views::build::View;
-use crate::views::calls::Calls;
 use crate::views::computes::{Computes, Failure};
 use crate::views::error::ViewError;
 use crate::views::index::entry::{Deltas, NOW};
 use crate::views::index::read::{Aggregate, Visitor};
 use crate::views::rows::Table;
 use crate::views::slot::number_of;
-use crate::views::states::{self, Head};
-use crate::views::tree::fold_entries;
 use laterbase_plugin::declare::AlgebraKind;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// So many entries of an aggregate are folded again.
 const ENTRIES_MAX: usize = 64;
-/// A Snapshot of so many events at most is computed again.
-const SNAPSHOT_EVENTS_MAX: u64 = 4096;
 
 /// The result of a hook.
 type Outcome = std::result::Result<Vec<u8>, Failure>;
@@ -44,7 +39,7 @@ pub(super) fn compare(
             // Another revision: its results may differ.
             Some(None) => None,
             Some(Some(old)) => with_code(comparison, shared, (view, old), aggregates)?,
-            None => with_snapshots(comparison, shared, view, aggregates)?,
+            None => snapshots::compare(comparison, shared, view, aggregates)?,
         };
         if drift.is_some() {
             return Ok(drift);
@@ -80,7 +75,7 @@ fn with_code(
     Ok(None)
 }
 
-fn of_view(shared: &Shared<'_>, view: &View) -> Drift {
+pub(super) fn of_view(shared: &Shared<'_>, view: &View) -> Drift {
     Drift {
         keyspace: shared.new.name.clone(),
         views: vec![view.info.name.clone()],
@@ -94,7 +89,7 @@ fn of_view(shared: &Shared<'_>, view: &View) -> Drift {
 }
 
 /// One View's hooks in one piece of code.
-struct Hooks<'h>(&'h dyn Computes, &'h View);
+pub(super) struct Hooks<'h>(pub(super) &'h dyn Computes, pub(super) &'h View);
 
 /// Deltas in key order, each with its event.
 type Run = Vec<(EventKey, Vec<u8>)>;
@@ -110,7 +105,7 @@ impl Hooks<'_> {
     }
 
     /// A state as it is answered, or its bytes.
-    fn show(&self, aggregate: &[u8], outcome: &Outcome) -> String {
+    pub(super) fn show(&self, aggregate: &[u8], outcome: &Outcome) -> String {
         match outcome {
             Ok(state) => match self.render(aggregate, state) {
                 Ok(json) => cut(&String::from_utf8_lossy(&json)),
@@ -183,34 +178,4 @@ fn run(opened: &Aggregate<'_>, range: KeyRange) -> Result<Run> {
     let mut first = First(Vec::new());
     opened.walk(&range, &mut first)?;
     Ok(first.0)
-}
-
-/// Compares with the Snapshots of aggregates that are not too large to fold again.
-fn with_snapshots(
-    comparison: &Comparison<'_>,
-    shared: &Shared<'_>,
-    view: &View,
-    aggregates: &BTreeMap<Vec<u8>, EventKey>,
-) -> std::result::Result<Option<Drift>, ViewError> {
-    let (rows, table) = (comparison.rows, Table::States(view.states));
-    for aggregate in aggregates.keys() {
-        let id = number_of(rows, shared.new, aggregate)?;
-        let bare = Aggregate::open(rows, Table::Index(shared.new.tables), id, Vec::new(), NOW)?;
-        let (Some(top), Some(id)) = (bare.top(), id) else { continue };
-        let Some(head) = Head::read(rows, table, id)? else { continue };
-        let is_whole = head.version == top.child.version && head.events <= SNAPSHOT_EVENTS_MAX;
-        if !is_whole || !states::faults(rows, view.states, id)?.is_empty() {
-            continue;
-        }
-        let mut calls = Calls::new(comparison.new.plugins.as_ref(), view);
-        let state = fold_entries(&bare, &mut calls, &KeyRange::ALL)?;
-        if state.as_deref() != Some(head.state.as_slice()) {
-            let hooks = Hooks(comparison.new.plugins.as_ref(), view);
-            let before = hooks.show(aggregate, &Ok(head.state));
-            let now = hooks.show(aggregate, &Ok(state.unwrap_or_default()));
-            let (key, event) = (parts_of(aggregate), Some(head.last));
-            return Ok(Some(Drift { key, event, before, now, ..of_view(shared, view) }));
-        }
-    }
-    Ok(None)
 }

@@ -71,19 +71,29 @@ pub struct ViewInfo {
 #[derive(Clone, Debug, Default)]
 pub struct Mapped {
     bytes: Vec<u8>,
-    /// The event's position, and where key and delta begin and end; by position.
-    rows: Vec<(usize, [usize; 3])>,
+    /// Where key and delta begin and end.
+    rows: Vec<[usize; 3]>,
+    /// The first row of each event, by its position; those behind add nothing.
+    starts: Vec<usize>,
     failures: BTreeMap<usize, Failure>,
 }
 
 impl Mapped {
     /// Appends what the event at `position` adds; positions never fall.
     pub fn push(&mut self, position: usize, aggregate: &[u8], delta: &[u8]) {
+        if self.starts.len() <= position {
+            self.starts.resize(position + 1, self.rows.len());
+        }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(aggregate);
         let middle = self.bytes.len();
         self.bytes.extend_from_slice(delta);
-        self.rows.push((position, [start, middle, self.bytes.len()]));
+        self.rows.push([start, middle, self.bytes.len()]);
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len() + self.rows.len() * size_of::<[usize; 3]>()
     }
 
     /// Notes that the event at `position` could not be mapped.
@@ -92,15 +102,17 @@ impl Mapped {
     }
 
     /// What the event at `position` adds to which aggregates, in the order of emission, or why nothing is known of it.
-    pub fn of(&self, position: usize) -> Result<impl Iterator<Item = (&[u8], &[u8])>, Failure> {
+    pub fn of(
+        &self,
+        position: usize,
+    ) -> Result<impl ExactSizeIterator<Item = (&[u8], &[u8])> + Clone, Failure> {
         if let Some(failure) = self.failures.get(&position) {
             return Err(failure.clone());
         }
-        let start = self.rows.partition_point(|(other, _)| *other < position);
-        let own = self.rows.get(start..).unwrap_or_default().iter();
+        let row = |position| self.starts.get(position).copied().unwrap_or(self.rows.len());
+        let own = self.rows.get(row(position)..row(position + 1)).unwrap_or_default();
         let piece = |from: usize, to: usize| self.bytes.get(from..to).unwrap_or_default();
-        let pair = move |[start, middle, end]: [usize; 3]| (piece(start, middle), piece(middle, end));
-        Ok(own.take_while(move |(other, _)| *other == position).map(move |(_, ends)| pair(*ends)))
+        Ok(own.iter().map(move |[start, middle, end]| (piece(*start, *middle), piece(*middle, *end))))
     }
 }
 

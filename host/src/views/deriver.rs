@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! orders taken first, always; then one piece of the first kind of work there is:
-//!   1 follow for a read that waits       2 follow in the background      3 a piece of a flush
+//!   1 follow for a read that waits       2 follow in the background      3 a piece of a flush (in turn with 2, if a
+//!                                                                          read met too much in the tail)
 //!   4 store Snapshots that reads left    5 take away the tables of plugins that nobody asks any more
 //! ```
 //! Who works is the business of [`super::desk`]. While a reload waits for its Keyspaces, every other piece is one of
 //! theirs: what serves goes on as before, only slower.
 //! It never waits for time. Arrivals are followed by the hundred as they come, fewer once the intake rests or somebody
-//! asks; if they come faster than they can be mapped, the rest waits for the same, so that it does not compete with
-//! the intake.
+//! asks. If they come faster than they can be mapped and nobody has asked for long, the rest waits for the same, so
+//! that it does not compete with the intake.
 
 use super::build::Build;
 use super::computes::{Computes, Revision};
@@ -25,14 +26,15 @@ use crate::store::Store;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// While events come in, fewer than so many arrivals are not worth a piece of work ...
 const GATHER_ARRIVALS: u64 = 512;
-/// ... and a backlog of so many is left alone while more come in ...
+/// ... and a backlog of so many is left alone while more come in, if nobody asked while as many did as this ...
 const BACKLOG_ARRIVALS: u64 = 16_384;
+const UNASKED_ARRIVALS: u64 = 1 << 20;
 /// ... but not a larger one than this, or the next read would wait too long.
 const BACKLOG_ARRIVALS_MAX: u64 = 1 << 20;
 
@@ -88,8 +90,27 @@ pub(super) struct Shared {
     pub(super) pursued: AtomicBool,
     /// No events have come in for a while.
     pub(super) rested: AtomicBool,
+    /// How many arrivals there were when somebody asked last.
+    asked: AtomicU64,
     /// What is odd about the rows, by Keyspace.
     pub(super) warnings: Mutex<BTreeMap<String, String>>,
+}
+
+impl Shared {
+    /// Notes that somebody asks while there are so many arrivals.
+    pub(super) fn ask(&self, arrivals: u64) {
+        self.asked.fetch_max(arrivals, Ordering::Relaxed);
+    }
+
+    /// Whether arrivals behind `position` are followed now: few at once, very few or many when nothing comes in, or
+    /// somebody asked not long ago, very many anyway.
+    pub(super) fn is_due(&self, position: u64, arrivals: u64) -> bool {
+        let (backlog, asked) = (arrivals.saturating_sub(position), self.asked.load(Ordering::Relaxed));
+        let is_asked = asked > 0 && arrivals.saturating_sub(asked) < UNASKED_ARRIVALS;
+        let is_small = backlog < BACKLOG_ARRIVALS;
+        let is_worth_it = backlog >= GATHER_ARRIVALS && (is_small || is_asked);
+        backlog > 0 && (is_worth_it || self.rested.load(Ordering::Acquire) || backlog >= BACKLOG_ARRIVALS_MAX)
+    }
 }
 
 /// A read or a reload that waits.
@@ -123,6 +144,14 @@ pub(super) struct Deriver {
     pursues: bool,
     /// The last piece of work was one for a reload.
     was_reload: bool,
+    /// What is in the tails is to be written, as soon as what is being written is.
+    writes: bool,
+    /// Writing failed: it is tried again once something new is to be done.
+    is_stuck: bool,
+    /// The last piece of work was one of following.
+    was_following: bool,
+    /// A read met much of it: that is not put off until everything is followed.
+    hurries: bool,
     /// The rows that are found may be of other code.
     unchecked: bool,
     /// What is served may have set events aside with code that was replaced since: those from this key on.
@@ -148,6 +177,10 @@ impl Deriver {
             behind: false,
             pursues: false,
             was_reload: false,
+            writes: false,
+            is_stuck: false,
+            was_following: false,
+            hurries: false,
             unchecked: true,
             retry: Some(vec![0]),
             retries: false,
@@ -167,12 +200,17 @@ impl Deriver {
 
     /// Whether [`Self::work`] has anything to do.
     pub(super) fn has_work(&self) -> bool {
-        let idle = self.wishes.is_empty() && self.keeps.is_empty() && !self.indexer.is_flushing();
+        let idle = self.wishes.is_empty() && self.keeps.is_empty() && !self.is_writing();
         !idle || self.behind || self.litter || self.retries
+    }
+
+    fn is_writing(&self) -> bool {
+        !self.is_stuck && (self.writes || self.indexer.is_flushing())
     }
 
     /// Notes what is to be done, or does it, where nothing may come in between.
     pub(super) fn take(&mut self, order: Order) {
+        self.is_stuck = false;
         match order {
             Order::CatchUp { build, target, urgent, reply } => {
                 if urgent {
@@ -207,9 +245,8 @@ impl Deriver {
                 let _unheard = reply.send(self.settle().map_err(Arc::new));
             }
             Order::Flush => {
-                if let Some(serving) = self.serving.clone() {
-                    report("the tail was not flushed", self.indexer.rotate(&serving, 1));
-                }
+                self.writes = true;
+                self.hurries = true;
             }
         }
         self.litter |= self.retired.iter().any(|retired| retired.plugins.strong_count() == 0);
@@ -300,15 +337,19 @@ impl Deriver {
             self.grant(at);
             return;
         }
-        let others = self.behind || self.retries || self.indexer.is_flushing() || !self.keeps.is_empty();
+        let others = self.behind || self.retries || self.is_writing() || !self.keeps.is_empty();
         let is_others_turn = self.was_reload && others;
         self.was_reload = !(self.wishes.is_empty() || is_others_turn);
         if self.was_reload {
             self.grant(0);
-        } else if self.behind {
+        } else if self.behind && !(self.hurries && self.was_following) {
+            self.was_following = true;
             self.follow();
-        } else if self.indexer.is_flushing() {
-            report("a flush is put off", self.indexer.flush_piece());
+        } else if self.is_writing() {
+            self.was_following = false;
+            let written = self.write();
+            self.is_stuck = written.is_err();
+            report("a flush is put off", written);
         } else if let Some(keep) = self.keeps.pop_front() {
             self.shared.keeps.fetch_sub(1, Ordering::AcqRel);
             report("Snapshots were not stored", self.keep(&keep));
@@ -319,6 +360,17 @@ impl Deriver {
             self.litter = *more.as_ref().unwrap_or(&false);
             report("derived tables were not taken away", more.map(drop));
         }
+    }
+
+    /// Writes a piece of what is in the tails.
+    fn write(&mut self) -> Result<(), ViewError> {
+        if self.indexer.is_flushing() {
+            self.indexer.flush_piece()?;
+        } else if let (true, Some(serving)) = (std::mem::take(&mut self.writes), self.serving.clone()) {
+            self.indexer.rotate(&serving, 1)?;
+        }
+        self.hurries &= self.is_writing();
+        Ok(())
     }
 
     /// Follows one batch for a wish, and answers it and all others that are granted by it.
@@ -362,16 +414,14 @@ impl Deriver {
             self.pursue(false);
             return;
         };
-        match self.advance(&build).and_then(|position| Ok(self.arrivals()?.saturating_sub(position))) {
-            Ok(backlog) => {
-                let rested = self.shared.rested.load(Ordering::Acquire);
-                if backlog == 0 {
+        match self.advance(&build).and_then(|position| Ok((position, self.arrivals()?))) {
+            Ok((position, arrivals)) => {
+                let is_done = position >= arrivals;
+                if is_done {
                     self.pursue(false);
                 }
-                self.behind = backlog > 0 && (self.pursues || is_due(backlog, rested));
-                if backlog == 0 && rested {
-                    report("the tail was not flushed", self.indexer.rotate(&build, 1));
-                }
+                self.behind = !is_done && (self.pursues || self.shared.is_due(position, arrivals));
+                self.writes |= is_done && self.shared.rested.load(Ordering::Acquire);
             }
             Err(error) => {
                 self.behind = false;
@@ -403,10 +453,11 @@ impl Deriver {
         else {
             return false;
         };
-        let rested = self.shared.rested.load(Ordering::Acquire);
         match self.arrivals() {
             // Even with nothing to follow, what is in the tails is written once the intake rests.
-            Ok(arrivals) => rested || is_due(arrivals.saturating_sub(position), rested),
+            Ok(arrivals) => {
+                self.shared.rested.load(Ordering::Acquire) || self.shared.is_due(position, arrivals)
+            }
             Err(error) => {
                 report("the backlog is unknown", Err(error));
                 false
@@ -451,13 +502,6 @@ impl fmt::Debug for Deriver {
         debug.field("wishes", &wishes.len()).field("keeps", &keeps.len()).field("behind", behind);
         debug.finish_non_exhaustive()
     }
-}
-
-/// Whether a backlog is followed now: a small one at once, a tiny or a large one when nothing comes in, a very large
-/// one anyway.
-pub(super) fn is_due(backlog: u64, rested: bool) -> bool {
-    let is_small = (GATHER_ARRIVALS..BACKLOG_ARRIVALS).contains(&backlog);
-    rested || is_small || backlog >= BACKLOG_ARRIVALS_MAX
 }
 
 /// Work that nobody waits for tells the log.

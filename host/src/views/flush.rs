@@ -11,6 +11,7 @@
 //! (a restored backup) are noticed by it.
 
 use super::build::Keyspace;
+use super::in_tests;
 use super::index::Id;
 use super::index::border::Borders;
 use super::index::entry::Body;
@@ -24,7 +25,7 @@ use crate::core::tables::Result;
 use std::sync::Arc;
 
 /// A transaction takes no further aggregate once it has so many rows.
-const PIECE_ROWS: usize = 4096;
+pub(super) const PIECE_ROWS: usize = in_tests(4096, 20);
 
 /// A segment being written.
 #[derive(Debug)]

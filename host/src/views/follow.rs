@@ -67,7 +67,7 @@ pub(super) fn retry(
     let mut slots: Vec<Slot<'_>> =
         slots.map(|(keyspace, tail)| Slot::new(keyspace, tail, rows, true)).collect::<Result<_>>()?;
     // When they arrived is noted with the reason.
-    let arrived = mapping::Numbers::new();
+    let arrived = mapping::Numbers::default();
     let mut step =
         Step { events, build, slots: &mut slots, arrived, start, settling: Vec::new(), scanned: None };
     let calls = step.read(keys.iter().copied())?;
@@ -133,8 +133,8 @@ impl Step<'_, '_> {
     ) -> Result<()> {
         let place = self.slots.get_mut(slot).expect("slot is in range");
         if let [read] = values
-            && let Some(arrival) = self.arrived.get(&(read.key, read.hash))
-            && place.settle_new(read, *arrival, mapped)?
+            && let Some(arrival) = self.arrived.get((read.key, read.hash))
+            && place.settle_new(read, arrival, mapped)?
         {
             return Ok(());
         }
@@ -164,8 +164,8 @@ impl Step<'_, '_> {
         let mut arrivals = Vec::with_capacity(values.len());
         for value in values {
             let name = (value.key, value.hash);
-            let known = match self.arrived.get(&name) {
-                Some(arrival) => Some(*arrival),
+            let known = match self.arrived.get(name) {
+                Some(arrival) => Some(arrival),
                 None if has_several => place.noted(name)?,
                 None => None,
             };
@@ -211,7 +211,7 @@ impl Step<'_, '_> {
                 Some(mapping::scan(self.events, &self.settling.iter().copied().collect(), self.start)?);
         }
         for (arrival, value) in arrivals.iter_mut().zip(values).filter(|(arrival, _)| arrival.is_none()) {
-            *arrival = self.scanned.as_ref().and_then(|scanned| scanned.get(&(key, value.hash))).copied();
+            *arrival = self.scanned.as_ref().and_then(|scanned| scanned.get((key, value.hash)));
         }
         Ok(())
     }

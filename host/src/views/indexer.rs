@@ -1,18 +1,21 @@
 //! The tails and the index of one Root, as the one thread that writes them works on them.
 //!
 //! Following maps the next arrivals into the tails, in memory. A tail that is full, or that nobody adds to, is flushed
-//! into the index piece by piece; between two pieces there is time to follow, so that reads wait for neither.
+//! into the index piece by piece; between two pieces there is time to follow, so that reads wait for neither. Writing
+//! an entry takes three times as long as following it, so whoever is behind follows first: tails grow meanwhile, up to
+//! a bound for all of them.
 
 use super::build::{Build, Keyspace};
 use super::computes::Revision;
 use super::derived::Derived;
 use super::error::ViewError;
-use super::flush::{self, Flush, Left};
+use super::flush::{self, Flush, Left, PIECE_ROWS};
 use super::follow;
+use super::in_tests;
 use super::index::Id;
 use super::index::border::Borders;
 use super::layout::{self, Position};
-use super::mapping::{self, BATCH_ARRIVALS_MAX, Batch};
+use super::mapping::{self, Batch};
 use super::rows::{Rows as _, Table, keys_under};
 use super::runs::Runs;
 use super::states;
@@ -26,10 +29,16 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 
-/// Whoever is more than so many batches behind maps so many of them ahead, on another thread.
-const FAR_BATCHES: u64 = 16;
+/// So many arrivals are followed in one step at most ...
+const BATCH_ARRIVALS: u64 = in_tests(1024, 10) as u64;
+/// ... by whoever is less than so many behind; who is more takes large batches, so many in one step, and maps them
+/// ahead on another thread.
+const FAR_ARRIVALS: u64 = in_tests(16_384, 40) as u64;
+const FAR_BATCH_ARRIVALS: u64 = in_tests(4096, 15) as u64;
 /// A segment with so many rows is flushed.
-const SEGMENT_ROWS: usize = 65_536;
+const SEGMENT_ROWS: usize = in_tests(65_536, 50);
+/// The tails of a Root may take about so many bytes of memory before following waits for flushes.
+pub(super) const TAILS_BYTES_MAX: usize = in_tests(64 << 20, 8 << 10);
 /// So many of the events that were set aside are tried again at once.
 const RETRIES_MAX: usize = 16_384;
 /// What is kept of an aggregate is forgotten in pieces of so many rows.
@@ -101,17 +110,20 @@ impl Indexer {
                 .iter()
                 .filter_map(|at| build.keyspaces.get(*at).map(|keyspace| keyspace.position))
                 .collect();
-            if until - start > FAR_BATCHES * BATCH_ARRIVALS_MAX {
-                self.advance_far(build, &cells, &positions, (start, until))?;
+            if until - start > FAR_ARRIVALS {
+                self.advance_far(build, &cells, &positions, (start, start + FAR_ARRIVALS))?;
             } else {
-                let batch = mapping::next(store.read()?.as_ref(), build, &positions, (start, until))?;
+                let events = store.read()?;
+                let batch =
+                    mapping::next(events.as_ref(), build, &positions, (start, until), BATCH_ARRIVALS)?;
+                drop(events);
                 self.settle(build, &cells, batch)?;
             }
         }
         Ok(self.position(build).unwrap_or(head))
     }
 
-    /// Follows many batches: while one is settled and flushed, the next is mapped on another thread.
+    /// Follows many batches: while one is settled, the next is mapped on another thread.
     fn advance_far(
         &mut self,
         build: &Build,
@@ -124,19 +136,21 @@ impl Indexer {
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 let mut at = start;
-                for _ in 0..FAR_BATCHES {
-                    let next = || mapping::next(store.read()?.as_ref(), build, positions, (at, until));
-                    let batch = next();
+                while at < until {
+                    let events = store.read();
+                    let next = |events: Box<dyn Tables + '_>| {
+                        mapping::next(events.as_ref(), build, positions, (at, until), FAR_BATCH_ARRIVALS)
+                    };
+                    let batch = events.and_then(next);
                     at = batch.as_ref().map_or(until, |batch: &Batch| batch.end);
                     // Whoever settles may have failed; then nobody listens.
-                    if out.send(batch).is_err() || at >= until {
+                    if out.send(batch).is_err() {
                         break;
                     }
                 }
             });
             for batch in batches {
                 self.settle(build, cells, batch?)?;
-                self.flush_piece()?;
             }
             Ok(())
         })
@@ -147,13 +161,25 @@ impl Indexer {
         let indexed = Arc::clone(&self.indexed);
         let Some(derived) = indexed.derived.get() else { return Ok(()) };
         let mut tails: Vec<Tail> = cells.iter().map(|cell| Tail::clone(&cell.load())).collect();
-        let rows = derived.read()?;
+        let (rows, before) = (derived.read()?, rows_of(&tails));
         follow::settle(self.store.read()?.as_ref(), &rows, build, &mut tails, batch)?;
         drop(rows);
+        let added = rows_of(&tails).saturating_sub(before);
         for (cell, tail) in cells.iter().zip(tails) {
             cell.store(Arc::new(tail));
         }
-        self.rotate(build, SEGMENT_ROWS)
+        self.rotate(build, SEGMENT_ROWS)?;
+        self.shrink(added)
+    }
+
+    /// Flushes more than the rows that were `added`, if the tails take too much memory.
+    fn shrink(&mut self, added: usize) -> Result<(), ViewError> {
+        let bytes = |cell: &Arc<ArcSwap<Tail>>| cell.load().both().map(Segment::bytes).sum::<usize>();
+        if self.indexed.tails.load().values().map(bytes).sum::<usize>() <= TAILS_BYTES_MAX {
+            return Ok(());
+        }
+        // A row may need a piece for its aggregate's number and one for itself.
+        (0..=added * 4 / PIECE_ROWS).try_for_each(|_| self.flush_piece())
     }
 
     /// How far `build` follows the arrivals; none if it has no Keyspaces.
@@ -182,18 +208,15 @@ impl Indexer {
         Ok(cells)
     }
 
-    /// Begins to flush the active segments of `build` that have at least so many rows.
+    /// Begins to flush the active segments of `build` that have at least so many rows, where none is being flushed.
     pub(super) fn rotate(&mut self, build: &Build, rows_min: usize) -> Result<(), ViewError> {
         let tails = self.indexed.tails.load_full();
         for keyspace in &build.keyspaces {
             let Some(cell) = tails.get(&keyspace.tables) else { continue };
-            if cell.load().active.len() < rows_min.max(1) {
-                continue;
+            let tail = cell.load();
+            if tail.flushing.is_none() && tail.active.len() >= rows_min.max(1) {
+                self.rotate_one(keyspace, cell, &build.borders)?;
             }
-            while cell.load().flushing.is_some() {
-                self.flush_piece()?;
-            }
-            self.rotate_one(keyspace, cell, &build.borders)?;
         }
         Ok(())
     }
@@ -245,11 +268,15 @@ impl Indexer {
 
     /// Writes everything that is in the tails of `build`.
     pub(super) fn flush_all(&mut self, build: &Build) -> Result<(), ViewError> {
-        self.rotate(build, 1)?;
-        while self.is_flushing() {
-            self.flush_piece()?;
+        loop {
+            self.rotate(build, 1)?;
+            if !self.is_flushing() {
+                return Ok(());
+            }
+            while self.is_flushing() {
+                self.flush_piece()?;
+            }
         }
-        Ok(())
     }
 
     /// Forgets the tails that are not of `wanted` revisions.
@@ -335,6 +362,11 @@ impl Indexer {
     pub(super) fn epoch(&self, keyspace: Revision) -> u64 {
         self.indexed.tails.load().get(&keyspace).map_or(0, |cell| cell.load().epoch)
     }
+}
+
+/// How many rows the newest segments have.
+fn rows_of(tails: &[Tail]) -> usize {
+    tails.iter().map(|tail| tail.active.len()).sum()
 }
 
 /// What became of a [`Indexer::retry`].

@@ -3,21 +3,31 @@
 
 use super::build::Build;
 use super::computes::{Failure, FailureKind, Mapped};
+use super::in_tests;
 use crate::core::event::{Arrival, EventKey, Value, ValueHash};
 use crate::core::tables::{Position, Result, Tables};
 use crate::plugin::event_ref;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// So many arrivals are followed in one step at most.
-pub(super) const BATCH_ARRIVALS_MAX: u64 = 1024;
+/// What is mapped ends with so many bytes of keys and deltas, for they are all in memory.
+const BATCH_BYTES_MAX: usize = in_tests(64 << 20, 512);
 /// So many events are shown to a plugin in one call at most.
-const CALL_EVENTS_MAX: usize = 256;
+const CALL_EVENTS_MAX: usize = in_tests(256, 4);
 /// With so many bytes of data a call is full, whatever the number of its events.
 const CALL_BYTES_MAX: usize = 4 << 20;
 
-/// The arrivals of values.
-pub(super) type Numbers = BTreeMap<(EventKey, ValueHash), u64>;
+/// The arrivals of values, in the order of their names.
+#[derive(Debug, Default)]
+pub(super) struct Numbers(Vec<((EventKey, ValueHash), u64)>);
+
+impl Numbers {
+    /// The arrival of the value with this name.
+    pub(super) fn get(&self, name: (EventKey, ValueHash)) -> Option<u64> {
+        let at = self.0.binary_search_by_key(&name, |(name, _)| *name).ok()?;
+        self.0.get(at).map(|(_, arrival)| *arrival)
+    }
+}
 
 /// Some arrivals that follow on each other.
 #[derive(Debug, Default)]
@@ -65,27 +75,58 @@ impl Read {
     }
 }
 
-/// The next arrivals behind `start` up to `until`, a bounded number of them, mapped for the Keyspaces at `positions`.
+/// The next arrivals behind `start` up to `until`, `most` of them or a few less, mapped for the Keyspaces at
+/// `positions`.
 pub(super) fn next(
     events: &dyn Tables,
     build: &Build,
     positions: &[usize],
     (start, until): (u64, u64),
+    most: u64,
 ) -> Result<Batch> {
-    let end = (start + BATCH_ARRIVALS_MAX).min(until);
-    let mut batch = Batch { start, end, ..Batch::default() };
-    events.arrivals(Arrival(start + 1), &mut |number, row| {
-        if number.0 > end {
-            return ControlFlow::Break(());
+    let until = until.min(start.saturating_add(most));
+    let mut batch = Batch { start, end: start, ..Batch::default() };
+    let (mut bytes, mut known) = (0, BTreeSet::new());
+    let has_losers = has_losers(events)?;
+    while batch.end < until && bytes < BATCH_BYTES_MAX {
+        let mut keys = batch.arrive(events, (batch.end + CALL_EVENTS_MAX as u64).min(until))?;
+        if has_losers {
+            // All values of a key are mapped at once, whichever of them arrive in this batch.
+            keys.retain(|key| known.insert(*key));
         }
-        batch.arrived.insert((row.key, row.hash), number.0);
-        batch.check = row.check;
-        ControlFlow::Continue(())
-    })?;
-    let mut keys: Vec<EventKey> = batch.arrived.keys().map(|(key, _)| *key).collect();
-    keys.dedup();
-    batch.calls = read(events, build, positions, keys)?;
+        let calls = read(events, build, positions, keys)?;
+        bytes += calls.iter().flat_map(|call| &call.mapped).map(Mapped::size).sum::<usize>();
+        batch.calls.extend(calls);
+    }
+    batch.arrived.0.sort_unstable();
     Ok(batch)
+}
+
+/// Whether any key has several values.
+fn has_losers(events: &dyn Tables) -> Result<bool> {
+    let head = events.head()?;
+    Ok(head.arrivals > head.events)
+}
+
+impl Batch {
+    /// Takes the arrivals up to `end` in; returns their keys in order.
+    fn arrive(&mut self, events: &dyn Tables, end: u64) -> Result<Vec<EventKey>> {
+        let before = self.arrived.0.len();
+        events.arrivals(Arrival(self.end + 1), &mut |number, row| {
+            if number.0 > end {
+                return ControlFlow::Break(());
+            }
+            self.arrived.0.push(((row.key, row.hash), number.0));
+            self.check = row.check;
+            ControlFlow::Continue(())
+        })?;
+        self.end = end;
+        let new = self.arrived.0.get(before..).unwrap_or_default();
+        let mut keys: Vec<EventKey> = new.iter().map(|((key, _), _)| *key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
+    }
 }
 
 /// What the plugins say of all values of `keys`, in calls of bounded size. Keys that are not known are left out.
@@ -95,8 +136,7 @@ pub(super) fn read(
     positions: &[usize],
     keys: impl IntoIterator<Item = EventKey>,
 ) -> Result<Vec<Call>> {
-    let head = events.head()?;
-    let has_losers = head.arrivals > head.events;
+    let has_losers = has_losers(events)?;
     let (mut calls, mut loaded, mut bytes) = (Vec::new(), Vec::new(), 0);
     for key in keys {
         let before = loaded.len();
@@ -115,16 +155,17 @@ pub(super) fn read(
 
 /// The arrivals of all values of `keys` up to `until`. Reads every arrival: for what nothing else tells.
 pub(super) fn scan(events: &dyn Tables, keys: &BTreeSet<EventKey>, until: u64) -> Result<Numbers> {
-    let mut found = Numbers::new();
+    let mut found = Numbers::default();
     events.arrivals(Arrival(1), &mut |number, row| {
         if number.0 > until {
             return ControlFlow::Break(());
         }
         if keys.contains(&row.key) {
-            found.insert((row.key, row.hash), number.0);
+            found.0.push(((row.key, row.hash), number.0));
         }
         ControlFlow::Continue(())
     })?;
+    found.0.sort_unstable();
     Ok(found)
 }
 

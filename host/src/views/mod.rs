@@ -155,10 +155,8 @@ impl Views {
         let positions = serving.keyspaces.iter().map(|keyspace| tail_position(&self.shared, keyspace));
         let head = self.store.read().and_then(|events| events.head());
         // What cannot be read is for the deriver to report.
-        positions
-            .min()
-            .zip(head.ok())
-            .is_none_or(|(position, head)| deriver::is_due(head.arrivals.saturating_sub(position), false))
+        let found = positions.min().zip(head.ok());
+        found.is_none_or(|(position, head)| self.shared.is_due(position, head.arrivals))
     }
 
     /// The answer for the aggregate whose key a user typed as `typed`, or, with `group`, for all aggregates whose keys
@@ -207,6 +205,7 @@ impl Views {
         typed: &[String],
     ) -> Option<Arc<Answer>> {
         let arrivals = self.store.read().and_then(|tables| tables.head()).ok()?.arrivals;
+        self.shared.ask(arrivals);
         self.answered.get(plugins, arrivals, question_of(view, typed))
     }
 
@@ -334,6 +333,7 @@ impl Views {
         target: u64,
         body: &mut dyn FnMut(Moment<'_>, Pin) -> Result<R, ViewError>,
     ) -> Result<R, ViewError> {
+        self.shared.ask(target);
         loop {
             let tails = self.shared.indexed.tails.load();
             let tail = tails.get(&keyspace.tables).map(|cell| cell.load_full());
@@ -451,6 +451,11 @@ impl Views {
         *desk = Some(started);
         Ok(orders)
     }
+}
+
+/// A size that is smaller in this crate's own tests, so that small histories meet every border.
+const fn in_tests(size: usize, small: usize) -> usize {
+    if cfg!(test) { small } else { size }
 }
 
 /// How far the arrivals are followed for a Keyspace.

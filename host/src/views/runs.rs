@@ -88,13 +88,23 @@ impl Run {
 
     /// Appends a row, in whatever order; [`Self::sort`] before it is read.
     pub(super) fn push(&mut self, aggregate: &[u8], event: EventKey, body: &[u8], fresh: bool) {
-        let narrow = |length: usize| u32::try_from(length).expect("a step's entries are less than 4 GiB");
+        self.push_with(aggregate, event, |bytes| bytes.extend_from_slice(body), fresh);
+    }
+
+    /// The same for a body that `write` appends.
+    pub(super) fn push_with(
+        &mut self,
+        aggregate: &[u8],
+        event: EventKey,
+        write: impl FnOnce(&mut Vec<u8>),
+        fresh: bool,
+    ) {
         let key = narrow(self.bytes.len());
         self.bytes.extend_from_slice(aggregate);
         self.bytes.extend_from_slice(&event.0);
-        let middle = narrow(self.bytes.len());
-        self.bytes.extend_from_slice(body);
-        self.places.push(Place { key, body: middle, end: narrow(self.bytes.len()), fresh });
+        let body = narrow(self.bytes.len());
+        write(&mut self.bytes);
+        self.places.push(Place { key, body, end: narrow(self.bytes.len()), fresh });
     }
 
     /// Brings the rows into key order; no key may be there twice.
@@ -105,30 +115,42 @@ impl Run {
         self.bytes = bytes;
     }
 
-    fn push_row(&mut self, row: Row<'_>, fresh: bool) {
-        let (aggregate, event) = row.key.split_last_chunk::<16>().unwrap_or((&[], &[0; 16]));
-        self.push(aggregate, EventKey(*event), row.body, fresh);
+    /// Appends a row as it is in another run.
+    fn append(&mut self, run: &Self, Place { key, body, end, .. }: Place, fresh: bool) {
+        let start = narrow(self.bytes.len());
+        self.bytes.extend_from_slice(run.bytes.get(key as usize..end as usize).unwrap_or_default());
+        self.places.push(Place {
+            key: start,
+            body: start + (body - key),
+            end: narrow(self.bytes.len()),
+            fresh,
+        });
     }
 
     /// Both runs as one; where both have a key the newer row counts.
     fn merged(older: &Self, newer: &Self) -> Self {
         let bytes = Vec::with_capacity(older.bytes.len() + newer.bytes.len());
         let mut merged = Self { bytes, places: Vec::with_capacity(older.len() + newer.len()) };
-        let (mut old, mut new) = (older.from(&[]).peekable(), newer.from(&[]).peekable());
-        loop {
-            let least = match (old.peek(), new.peek()) {
-                (None, None) => return merged,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(one), Some(other)) => one.key.cmp(other.key),
-            };
-            let before = if least == Ordering::Greater { None } else { old.next() };
-            let row = if least == Ordering::Less { before } else { new.next() };
-            if let Some(row) = row {
-                merged.push_row(row, before.map_or(row.fresh, |before| before.fresh));
+        let mut old = older.places.iter().copied().peekable();
+        for place in newer.places.iter().copied() {
+            let (key, mut fresh) = (newer.at(place).key, place.fresh);
+            while let Some(before) = old.peek() {
+                match older.at(*before).key.cmp(key) {
+                    Ordering::Less => merged.append(older, *before, before.fresh),
+                    Ordering::Equal => fresh = before.fresh,
+                    Ordering::Greater => break,
+                }
+                old.next();
             }
+            merged.append(newer, place, fresh);
         }
+        old.for_each(|before| merged.append(older, before, before.fresh));
+        merged
     }
+}
+
+fn narrow(length: usize) -> u32 {
+    u32::try_from(length).expect("a segment's entries are less than 4 GiB")
 }
 
 /// Some runs, each newer than those before it.
@@ -139,6 +161,11 @@ impl Runs {
     /// How many rows there are, some of them twice.
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(|run| run.len()).sum()
+    }
+
+    /// How many bytes of memory they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(|run| run.bytes.len() + run.len() * size_of::<Place>()).sum()
     }
 
     /// Adds a run, which is sorted and newer than all others.
@@ -187,19 +214,30 @@ impl Runs {
     /// Lays the entries of `aggregate` over `entries`, which are in key order.
     pub(super) fn over(&self, aggregate: &[u8], entries: &mut Vec<Pending>) {
         for run in &self.0 {
-            for row in run.from(aggregate).take_while(|row| layout::aggregate_of(row.key) == aggregate) {
-                let newer = Pending::of(row);
-                match entries.binary_search_by_key(&newer.event, |pending| pending.event) {
-                    Ok(at) => {
-                        if let Some(older) = entries.get_mut(at) {
-                            *older = Pending { fresh: older.fresh, ..newer };
-                        }
-                    }
-                    Err(at) => entries.insert(at, newer),
-                }
+            let own = run.from(aggregate).take_while(|row| layout::aggregate_of(row.key) == aggregate);
+            let newer: Vec<Pending> = own.map(Pending::of).collect();
+            if !newer.is_empty() {
+                *entries = laid_over(std::mem::take(entries), newer);
             }
         }
     }
+}
+
+/// Both as one, in key order; where both have an event the newer entry counts.
+fn laid_over(mut older: Vec<Pending>, newer: Vec<Pending>) -> Vec<Pending> {
+    if older.last().zip(newer.first()).is_none_or(|(last, first)| last.event < first.event) {
+        older.extend(newer);
+        return older;
+    }
+    let mut merged = Vec::with_capacity(older.len() + newer.len());
+    let mut older = older.into_iter().peekable();
+    for entry in newer {
+        merged.extend(std::iter::from_fn(|| older.next_if(|old| old.event < entry.event)));
+        let replaced = older.next_if(|old| old.event == entry.event);
+        merged.push(Pending { fresh: replaced.map_or(entry.fresh, |old| old.fresh), ..entry });
+    }
+    merged.extend(older);
+    merged
 }
 
 #[cfg(test)]

@@ -88,21 +88,19 @@ impl<'b> Slot<'b> {
         }
         let Some(position) = position else { return Ok(true) };
         let Ok(rows) = mapped.of(*position) else { return Ok(false) };
-        let rows: Vec<(&[u8], &[u8])> = rows.collect();
-        let is_plain = rows.len() <= 1
-            || rows.iter().map(|(aggregate, _)| aggregate).collect::<BTreeSet<_>>().len() == rows.len();
-        if !is_plain
-            || rows.len() > AGGREGATES_PER_EVENT_MAX
-            || rows.iter().any(|(key, delta)| check(key, delta).is_err())
+        let are_distinct = || rows.clone().map(|(key, _)| key).collect::<BTreeSet<_>>().len() == rows.len();
+        if rows.len() > AGGREGATES_PER_EVENT_MAX
+            || rows.clone().any(|(key, delta)| check(key, delta).is_err())
+            || rows.len() > 1 && !are_distinct()
         {
             return Ok(false);
         }
-        let mut body = Vec::with_capacity(16);
         for (aggregate, delta) in rows {
-            body.clear();
-            put_number(&mut body, arrival << 1);
-            put_piece(&mut body, delta);
-            self.run.push(aggregate, *key, &body, true);
+            let body = |bytes: &mut Vec<u8>| {
+                put_number(bytes, arrival << 1);
+                put_piece(bytes, delta);
+            };
+            self.run.push_with(aggregate, *key, body, true);
         }
         Ok(true)
     }

@@ -15,6 +15,9 @@ use crate::core::event::{EventKey, ValueHash};
 use imbl::OrdMap;
 use std::sync::Arc;
 
+/// A row that is no entry takes about so many bytes of memory.
+const REST_ROW_BYTES: usize = 128;
+
 /// Some arrivals that follow on each other, by what they change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Segment {
@@ -44,7 +47,16 @@ pub(super) struct Tail {
 impl Segment {
     /// How many rows it will write.
     pub(super) fn len(&self) -> usize {
-        self.entries.len() + self.voids.len() + self.values.len() + self.failures.len()
+        self.entries.len() + self.rest_len()
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.bytes() + self.rest_len() * REST_ROW_BYTES
+    }
+
+    fn rest_len(&self) -> usize {
+        self.voids.len() + self.values.len() + self.failures.len()
     }
 }
 

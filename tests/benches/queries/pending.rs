@@ -22,39 +22,48 @@ const ITEMS: u64 = 10_000;
 
 pub(crate) fn run(events: u64) {
     let (all, [ours, its]) = cores();
-    run_on(&its);
-    let server = Server::start(&[]).expect("a server");
-    run_on(&ours);
-    fill(&server, "mine", 100);
-    post(&server, &AtomicU64::new(0), 100_000);
-    read_until_there(&server, PATH);
-    let mut client = server.client().expect("a connection");
-    let quiet = Times::of(timed(READS, &mut || read(&mut client, PATH)));
-    burst(&server, &mut client, events, &quiet);
-    read_until_there(&server, PATH);
-    beside(&server, &mut client, events, &quiet);
+    let started = || {
+        run_on(&its);
+        let server = Server::start(&[]).expect("a server");
+        run_on(&ours);
+        fill(&server, "mine", 100);
+        post(&server, &AtomicU64::new(0), 100_000);
+        let client = server.client().expect("a connection");
+        (server, client)
+    };
+    let quiet = {
+        let (server, mut client) = started();
+        read_until_there(&server, PATH);
+        let quiet = Times::of(timed(READS, &mut || read(&mut client, PATH)));
+        burst(&server, &mut client, events, ("of a view that is read", &quiet));
+        let after = Times::of(timed(READS, &mut || read(&mut client, PATH)));
+        after.tell("pending, the reads behind it", ("none pending", &quiet), 2.0);
+        read_until_there(&server, PATH);
+        beside(&server, &mut client, events, &quiet);
+        quiet
+    };
+    let (server, mut client) = started();
+    burst(&server, &mut client, events, ("of a view that nobody read yet", &quiet));
     run_on(&all);
 }
 
 /// All come at once; then somebody reads.
-fn burst(server: &Server, client: &mut Client, events: u64, quiet: &Times) {
-    let next = AtomicU64::new(0);
+fn burst(server: &Server, client: &mut Client, events: u64, (of, quiet): (&str, &Times)) {
+    let (next, begun) = (AtomicU64::new(0), Instant::now());
     std::thread::scope(|threads| {
         for _ in 0..8 {
             threads.spawn(|| post(server, &next, events));
         }
     });
-    let pending = pending(client);
+    let (taken, pending) = (begun.elapsed(), pending(client));
     let begun = Instant::now();
     read(client, PATH);
     let first = begun.elapsed();
     println!(
-        "{:<46} {first:>9.1?} for {pending} arrivals that nothing had mapped: ratio {:.0}",
-        format!("pending, first read behind {events} events"),
+        "{:<46} {first:>9.1?} for {pending} arrivals that were not mapped yet; {events} had come in {taken:.1?}: ratio {:.0}",
+        format!("pending, first read {of}"),
         ratio(first, quiet.at(50))
     );
-    let after = Times::of(timed(READS, &mut || read(client, PATH)));
-    after.tell("pending, the reads behind it", ("none pending", quiet), 2.0);
 }
 
 /// A client writes as fast as it can while another reads.

@@ -3,6 +3,10 @@
 use super::laws::{World, key};
 use super::model::Question;
 use super::plugin::{BAD_VALUE, Plugin, adds, fails};
+use crate::views::deriver::Shared;
+use crate::views::indexer::TAILS_BYTES_MAX;
+use crate::views::tail::{Segment, Tail};
+use std::sync::atomic::Ordering;
 
 /// Goal: code that was mended takes up what the code before set aside, under the same revision. Method: events at which
 /// `map` and `fold` fail, in a small aggregate and a large one.
@@ -59,4 +63,33 @@ fn a_long_repair_answers_as_of_before() {
     world.flush();
     assert_eq!(answer(&world, 3).1, None);
     world.check(3, 0, Question::default());
+}
+
+/// Goal: following comes before writing, but what waits to be written stays within its bound, however far behind a
+/// read finds the views. Method: a read behind many times as much.
+#[test]
+fn what_waits_to_be_written_is_bounded() {
+    let mut world = World::new();
+    let events: Vec<_> = (0..6_000).map(|n| (key(n, 0), adds((n % 200) as u8, &[0, 1]))).collect();
+    world.arrive(&events);
+    world.check(0, 0, Question::default());
+    let tails = world.views().shared.indexed.tails.load();
+    let bytes = |tail: &Tail| tail.both().map(Segment::bytes).sum::<usize>();
+    let bytes: usize = tails.values().map(|cell| bytes(&cell.load())).sum();
+    assert!(bytes <= 2 * TAILS_BYTES_MAX, "{bytes} bytes");
+}
+
+/// Goal: arrivals are gathered while they come in, and a large backlog is left alone only if nobody asks.
+#[test]
+fn what_is_followed_at_once() {
+    let shared = Shared::default();
+    assert!(!shared.is_due(0, 100), "more may come in");
+    assert!(shared.is_due(0, 1_000) && !shared.is_due(1_000, 1_000));
+    assert!(!shared.is_due(0, 100_000), "the intake has the machine to itself");
+    shared.ask(50_000);
+    assert!(shared.is_due(0, 100_000) && !shared.is_due(99_900, 100_000));
+    assert!(!shared.is_due(1_900_000, 2_000_000), "that was long ago");
+    assert!(shared.is_due(0, 2_000_000), "or the next read would wait for long");
+    shared.rested.store(true, Ordering::Relaxed);
+    assert!(shared.is_due(0, 1) && shared.is_due(1_900_000, 2_000_000) && !shared.is_due(1, 1));
 }

@@ -313,6 +313,12 @@ impl Environment {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
+    /// Copies what is committed into a new file.
+    #[cfg(test)]
+    pub(crate) fn copy_to(&self, file: &Path) {
+        self.env.copy_to_path(file, heed::CompactionOption::Disabled).expect("a copy");
+    }
+
     /// Whether somebody waits for the others to leave, so that the map can move.
     #[cfg(test)]
     pub(crate) fn is_growing(&self) -> bool {

@@ -88,7 +88,7 @@ impl Flush {
         let piece = if !self.unnumbered.is_empty() {
             Piece::Numbers(self.number(rows, &mut position)?)
         } else if !self.waiting.is_empty() {
-            Piece::Entries(self.write(rows, borders)?)
+            Piece::Entries(self.write(rows, borders, before.cursor.arrival)?)
         } else {
             self.write_rest(rows)?;
             position.cursor = self.segment.end;
@@ -132,9 +132,9 @@ impl Flush {
         Ok(numbered)
     }
 
-    fn write(&self, rows: &mut dyn RowsMut, borders: &Borders) -> Result<usize> {
-        let (table, version) = (Table::Index(self.keyspace.tables), self.segment.end.arrival);
-        let mut writing = Writing { rows, table, borders, version };
+    fn write(&self, rows: &mut dyn RowsMut, borders: &Borders, behind: u64) -> Result<usize> {
+        let (table, arrivals) = (Table::Index(self.keyspace.tables), (behind, self.segment.end.arrival));
+        let mut writing = Writing { rows, table, borders, arrivals };
         let (mut written, mut aggregates) = (0, 0);
         for (id, at) in self.waiting.iter().rev() {
             let changes: Vec<_> = self.aggregate(*at).1.collect();

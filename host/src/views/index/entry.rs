@@ -107,6 +107,15 @@ impl<'a> Body<'a> {
         None
     }
 
+    /// The last arrival that changed it; none if it never counted.
+    pub(in crate::views) fn last_change(self) -> Option<u64> {
+        let head = take_number(&mut &*self.bytes)?;
+        if head & 1 == 0 {
+            return Some(head >> 1);
+        }
+        self.spans()?.last().map(|span| span.until.unwrap_or(span.since))
+    }
+
     /// All of its spans; none if the bytes are damaged.
     pub(in crate::views) fn spans(self) -> Option<Vec<Span>> {
         let mut rest = self.bytes;

@@ -6,6 +6,9 @@
 //!   level 1: the row that names the leaf -> its children replaced or added, split likewise -> put
 //!   ... up to the one row that has none above it; when that one splits, a level is added
 //! ```
+//! A row's version is the last arrival that changed an entry in it, so that whoever asks as of some arrival finds what
+//! has not changed since, however many arrivals were written at once. Rows that one row split into have one version:
+//! each holds something else than the row of its name before.
 
 use super::border::{Borders, FAT_LEAF_ENTRIES};
 use super::entry::{Body, Entries, Packer};
@@ -27,14 +30,21 @@ pub(in crate::views) struct Writing<'w> {
     pub(in crate::views) table: Table,
     /// Where rows begin.
     pub(in crate::views) borders: &'w Borders,
-    /// What every row that is touched gets as its version.
-    pub(in crate::views) version: u64,
+    /// The arrivals that are written: behind the first up to the last.
+    pub(in crate::views) arrivals: (u64, u64),
 }
 
 /// Entries that one row held, and those that come to it.
 type Merged<'m> = Vec<(EventKey, Body<'m>, bool)>;
 
 impl Writing<'_> {
+    /// The last arrival that made any of these changes.
+    fn version(&self, changes: &[Change<'_>]) -> u64 {
+        let (behind, last) = self.arrivals;
+        let change = |(_, body): &Change<'_>| body.last_change().filter(|at| *at > behind && *at <= last);
+        changes.iter().map(|made| change(made).unwrap_or(last)).max().unwrap_or(last)
+    }
+
     /// Writes the entries in `changes`, which ascend and are not empty, into the aggregate `id`, over what its events
     /// had before.
     pub(in crate::views) fn put(&mut self, id: Id, changes: &[Change<'_>]) -> Result<()> {
@@ -47,23 +57,23 @@ impl Writing<'_> {
                 }
                 self.put_root(id, height, children)
             }
-            Some(Root::Small { packed, .. }) => self.put_small(id, &packed, changes),
-            None => self.put_small(id, &[], changes),
+            Some(Root::Small { packed, version, .. }) => self.put_small(id, (&packed, version), changes),
+            None => self.put_small(id, (&[], 0), changes),
         }
     }
 
-    fn put_small(&mut self, id: Id, packed: &[u8], changes: &[Change<'_>]) -> Result<()> {
-        let merged = merge(packed, changes)?;
+    fn put_small(&mut self, id: Id, (packed, before): (&[u8], u64), changes: &[Change<'_>]) -> Result<()> {
+        let (merged, version) = (merge(packed, changes)?, self.version(changes).max(before));
         if merged.len() > INLINE_ENTRIES_MAX {
             let all_new = merged.into_iter().map(|(event, body, _)| (event, body, true)).collect();
-            let leaves = self.put_pieces(id, LEAST, all_new)?;
+            let leaves = self.put_pieces(id, LEAST, all_new, version)?;
             return self.put_root(id, 0, leaves);
         }
         let mut all = Packer::default();
         for (event, body, _) in merged {
             all.push(event, body);
         }
-        let root = Root::Small { version: self.version, live: all.live, packed: all.bytes };
+        let root = Root::Small { version, live: all.live, packed: all.bytes };
         self.rows.put(self.table, &root_key(id), &root.write())
     }
 
@@ -74,8 +84,8 @@ impl Writing<'_> {
             let new = rows.into_iter().map(|child| (child, true)).collect();
             rows = self.put_inner_pieces(id, height, LEAST, new)?;
         }
-        let live = rows.iter().map(|child| child.live).sum();
-        let root = Root::Large { height, version: self.version, live };
+        let (live, version) = sum_of(&rows);
+        let root = Root::Large { height, version, live };
         self.rows.put(self.table, &root_key(id), &root.write())
     }
 
@@ -86,33 +96,39 @@ impl Writing<'_> {
             let (first, packed, end) = self.row_at(id, 0, *event)?;
             let here = end.map_or(changes.len(), |end| changes.partition_point(|(event, _)| *event < end));
             let (run, rest) = changes.split_at(here);
-            leaves.extend(self.put_pieces(id, first, merge(&packed, run)?)?);
+            leaves.extend(self.put_pieces(id, first, merge(&packed, run)?, self.version(run))?);
             changes = rest;
         }
         Ok(leaves)
     }
 
     /// Writes the entries of a leaf that begins at `first`, and of those that split off it.
-    fn put_pieces(&mut self, id: Id, first: EventKey, entries: Merged<'_>) -> Result<Vec<Child>> {
+    fn put_pieces(
+        &mut self,
+        id: Id,
+        first: EventKey,
+        entries: Merged<'_>,
+        version: u64,
+    ) -> Result<Vec<Child>> {
         let (mut written, mut first, mut packer) = (Vec::new(), first, Packer::default());
         for (event, body, is_new) in entries {
             if is_new && event > first && self.borders.height(event) > 0 {
-                written.push(self.put_leaf(id, first, &packer)?);
+                written.push(self.put_leaf(id, first, &packer, version)?);
                 (first, packer) = (event, Packer::default());
             }
             packer.push(event, body);
         }
-        written.push(self.put_leaf(id, first, &packer)?);
+        written.push(self.put_leaf(id, first, &packer, version)?);
         Ok(written)
     }
 
-    fn put_leaf(&mut self, id: Id, first: EventKey, packer: &Packer) -> Result<Child> {
+    fn put_leaf(&mut self, id: Id, first: EventKey, packer: &Packer, version: u64) -> Result<Child> {
         if packer.entries >= FAT_LEAF_ENTRIES {
             tracing::warn!(aggregate = id, first = %first, entries = packer.entries, "a fat leaf: were its keys minted?");
             metrics::counter!("laterbase_views_fat_leaves_total").increment(1);
         }
         self.rows.put(self.table, &node_key(id, 0, first), &packer.bytes)?;
-        Ok(Child { first, live: packer.live, version: self.version })
+        Ok(Child { first, live: packer.live, version })
     }
 
     /// Brings `children`, rows of the level below that were written, into the rows of `level` that name them; returns
@@ -152,8 +168,8 @@ impl Writing<'_> {
 
     fn put_inner_row(&mut self, id: Id, level: u8, first: EventKey, children: &[Child]) -> Result<Child> {
         self.rows.put(self.table, &node_key(id, level, first), &write_children(children))?;
-        let live = children.iter().map(|child| child.live).sum();
-        Ok(Child { first, live, version: self.version })
+        let (live, version) = sum_of(children);
+        Ok(Child { first, live, version })
     }
 
     /// The row of `level` that holds `event`: where it begins, its bytes, and where the next one begins.
@@ -192,8 +208,16 @@ fn merge_children(old: &[Child], changed: &[Child]) -> Vec<(Child, bool)> {
             merged.push((new, true));
         }
         let replaced = changed.next_if(|new| new.first == child.first);
-        merged.push((replaced.unwrap_or(*child), false));
+        // A flush that was cut short may have been ahead.
+        let kept = |new: Child| Child { version: new.version.max(child.version), ..new };
+        merged.push((replaced.map_or(*child, kept), false));
     }
     merged.extend(changed.map(|new| (new, true)));
     merged
+}
+
+/// How many live events `rows` hold, and the last arrival that changed any of them.
+fn sum_of(rows: &[Child]) -> (u64, u64) {
+    let live = rows.iter().map(|child| child.live).sum();
+    (live, rows.iter().map(|child| child.version).max().unwrap_or(0))
 }

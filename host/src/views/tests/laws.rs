@@ -6,6 +6,7 @@ use super::plugin::{BAD_VALUE, Plugin, ROOT, VIEWS, adds, fails, voids};
 use crate::core::event::{Arrival, Dot, EventKey, Origin, Seq, ValidTime, Value};
 use crate::core::gset::{self, Body, Incoming};
 use crate::store::{MemoryStore, Store};
+use crate::views::deriver::Order;
 use crate::views::{Answer, Bounds, Computes, Known, PageQuery, ViewError, Views};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -42,6 +43,22 @@ impl World {
         let views = Views::open(self.folder.path(), Arc::clone(&self.store) as Arc<dyn Store>);
         views.adopt(&self.plugins);
         self.views = Some(views);
+    }
+
+    /// Opens the views as the last commit left them, which is all that a kill leaves; probably in the middle of
+    /// writing.
+    fn crash(&mut self) {
+        let derived = self.folder.path().join("derived");
+        let Some(environment) = self.views().environment() else { return };
+        self.views().order(Order::Flush).expect("it runs");
+        self.views().wake(true);
+        let found = tempfile::tempdir_in(self.folder.path()).expect("a folder");
+        environment.copy_to(&found.path().join("data.mdb"));
+        std::fs::copy(derived.join("opened"), found.path().join("opened")).expect("there");
+        self.views = None;
+        std::fs::remove_dir_all(&derived).expect("there");
+        std::fs::rename(found.keep(), derived).expect("both are there");
+        self.open();
     }
 
     /// From now on no repair folds more than this at once.
@@ -167,6 +184,8 @@ enum Step {
     Group(u8),
     Flush,
     Restart,
+    /// The process dies, whatever is under way.
+    Crash,
     Wipe,
 }
 
@@ -191,6 +210,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Group),
         3 => Just(Step::Flush),
         1 => Just(Step::Restart),
+        2 => Just(Step::Crash),
         1 => Just(Step::Wipe),
     ]
 }
@@ -224,6 +244,7 @@ fn act(world: &mut World, step: &Step) {
         Step::Group(known) => group(world, *known),
         Step::Flush => world.flush(),
         Step::Restart => world.open(),
+        Step::Crash => world.crash(),
         Step::Wipe => {
             world.views = None;
             let _there_or_not = std::fs::remove_dir_all(world.folder.path().join("derived"));

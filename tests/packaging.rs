@@ -225,6 +225,22 @@ fn bundled() -> Vec<String> {
     names.map(|name| format!("lib{}.so", name.replace('-', "_"))).collect()
 }
 
+// Goal: the container's build is sent the workspace and nothing else. Method: what is let through, against the members.
+#[test]
+fn the_container_is_sent_the_workspace() {
+    let ignored =
+        fs::read_to_string(top().join("host/packaging/Containerfile.dockerignore")).expect("a file");
+    let rules: Vec<&str> = ignored.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!((rules.first(), rules.last()), (Some(&"*"), Some(&"**/target")), "the last that fits holds");
+    let sent: BTreeSet<String> =
+        rules.iter().filter_map(|rule| rule.strip_prefix('!')).map(str::to_owned).collect();
+    let manifest = fs::read_to_string(top().join("Cargo.toml")).expect("a manifest");
+    let members = words(line(&manifest, "members"));
+    let folders = members.iter().filter_map(|member| member.split('/').next());
+    let needed: BTreeSet<String> = folders.chain(["Cargo.toml", "Cargo.lock"]).map(str::to_owned).collect();
+    assert_eq!(sent, needed);
+}
+
 fn run_in(image: &Path, arguments: &[&str]) -> Output {
     Command::new(image.join("laterbase")).args(arguments).output().expect("it runs")
 }

@@ -73,7 +73,7 @@ fn post(server: &Server) -> Result<Vec<Answer>> {
         let headers = if key.is_empty() { &headers[..1] } else { &headers };
         request(server.address(), "POST", "/tally/e", headers, body.as_bytes())
     });
-    posts.collect()
+    Ok(posts.collect::<std::io::Result<_>>()?)
 }
 
 fn answers(server: &Server) -> Result<String> {

@@ -1,19 +1,14 @@
-//! What all suites share: the real binary in a folder of its own, a plain HTTP client, the transcript runner, and
-//! plugins that are built for a test.
+//! What all suites share: the real binary in a folder of its own, plugins that are built for a test, and, from the
+//! host, a plain HTTP client and the runner of scripts.
 
-#[path = "harness/client.rs"]
-mod client;
 #[path = "harness/fixture.rs"]
 mod fixture;
 #[path = "harness/server.rs"]
 mod server;
-#[path = "harness/transcript.rs"]
-mod transcript;
 
-pub use client::{Answer, Client, request};
 pub use fixture::{Panics, fixture, patched, plugin_api, variant};
+pub use laterbase::cli::script::{Answer, Client, play, play_telling, redact, request};
 pub use server::{Server, built, library, target};
-pub use transcript::{play, play_telling, redact};
 
 use std::path::{Path, PathBuf};
 

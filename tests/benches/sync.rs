@@ -179,7 +179,7 @@ fn page_cost(depot: &Server, truck: &Server, client: &mut Client, next: &mut u64
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn mesh(rounds: u64, both: bool) {
     let mut servers: Vec<Server> = (0..4).map(|_| Server::start(&[]).expect("a server")).collect();
-    let addresses: Vec<_> = servers.iter().map(Server::address).collect();
+    let addresses: Vec<_> = servers.iter().map(|server| server.address()).collect();
     for (at, server) in servers.iter_mut().enumerate() {
         let is_dialled = |(other, _): &(usize, _)| *other < at || (both && *other > at);
         let peers = addresses.iter().enumerate().filter(is_dialled).map(|(_, peer)| format!("http://{peer}"));

@@ -15,6 +15,7 @@ mod plugin;
 mod plugins;
 mod ready;
 mod repair;
+pub mod script;
 mod serve;
 mod template;
 mod verify;

@@ -1,12 +1,13 @@
-//! A plain HTTP/1.1 client over one kept connection: what it sends is what the test wrote, byte for byte.
+//! A plain HTTP/1.1 client over one kept connection: what it sends is what its caller wrote, byte for byte.
+//!
+//! The client for peers (`peers::Client`) reads answers for what they mean; a transcript shows them as they came.
 
-use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write as _};
+use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Longer than any answer takes; a test that waits this long has failed.
+/// Longer than any answer takes; whoever waits this long is told that it failed.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One answer.
@@ -51,8 +52,9 @@ pub struct Client {
 
 impl Client {
     /// Connects to `address`.
-    pub fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("no server at {address}"))?;
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)
+            .map_err(|fault| Error::new(fault.kind(), format!("no server at {address}: {fault}")))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::with_capacity(1 << 16, stream) })
@@ -65,13 +67,10 @@ impl Client {
         target: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<Answer> {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
-        for (name, value) in headers {
-            write!(head, "{name}: {value}\r\n")?;
-        }
+    ) -> io::Result<Answer> {
+        let mut head = head(method, target, headers);
         if !body.is_empty() || method == "POST" {
-            write!(head, "content-length: {}\r\n", body.len())?;
+            write!(head, "content-length: {}\r\n", body.len()).map_err(Error::other)?;
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
@@ -81,12 +80,12 @@ impl Client {
     }
 
     /// Sends bytes as they are.
-    pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(self.stream.get_mut().write_all(bytes)?)
+    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
     /// Reads one answer; `bodiless` for the answer to a HEAD.
-    pub fn answer(&mut self, bodiless: bool) -> Result<Answer> {
+    pub fn answer(&mut self, bodiless: bool) -> io::Result<Answer> {
         let mut answer = self.head()?;
         if bodiless || matches!(answer.status, 204 | 304) {
             return Ok(answer);
@@ -94,45 +93,43 @@ impl Client {
         if answer.header("transfer-encoding") == Some("chunked") {
             answer.body = self.chunks()?;
         } else {
-            let length: usize = answer.header("content-length").context("a length")?.parse()?;
-            answer.body.resize(length, 0);
+            let length = answer.header("content-length").and_then(|length| length.parse().ok());
+            answer.body.resize(length.ok_or_else(|| no("length"))?, 0);
             self.stream.read_exact(&mut answer.body)?;
         }
         Ok(answer)
     }
 
-    fn head(&mut self) -> Result<Answer> {
+    fn head(&mut self) -> io::Result<Answer> {
         let status = self.line()?;
-        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).context("a status line")?;
+        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| no("status line"))?;
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
             if line.is_empty() {
                 break;
             }
-            let (name, value) = line.split_once(':').context("a header line")?;
+            let (name, value) = line.split_once(':').ok_or_else(|| no("header line"))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         Ok(Answer { status, headers, body: Vec::new() })
     }
 
     /// Sends a GET whose answer is a stream; its status and headers.
-    pub fn stream(&mut self, target: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        let mut head = format!("GET {target} HTTP/1.1\r\nhost: test\r\n");
-        for (name, value) in headers {
-            write!(head, "{name}: {value}\r\n")?;
-        }
-        self.raw(format!("{head}\r\n").as_bytes())?;
+    pub fn stream(&mut self, target: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+        self.raw(format!("{}\r\n", head("GET", target, headers)).as_bytes())?;
         self.head()
     }
 
     /// The next frame of a stream, each of which comes as one chunk; none at its end.
-    pub fn frame(&mut self) -> Result<Option<String>> {
+    pub fn frame(&mut self) -> io::Result<Option<String>> {
         let chunk = self.chunk()?;
-        if chunk.is_empty() { Ok(None) } else { Ok(Some(String::from_utf8(chunk)?)) }
+        let text = String::from_utf8(chunk).map_err(|fault| Error::new(ErrorKind::InvalidData, fault))?;
+        Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
-    fn chunks(&mut self) -> Result<Vec<u8>> {
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             let chunk = self.chunk()?;
@@ -143,20 +140,38 @@ impl Client {
         }
     }
 
-    fn chunk(&mut self) -> Result<Vec<u8>> {
-        let mut chunk = vec![0; usize::from_str_radix(self.line()?.trim(), 16)?];
+    fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let length = usize::from_str_radix(self.line()?.trim(), 16).map_err(|_| no("length of a chunk"))?;
+        let mut chunk = vec![0; length];
         self.stream.read_exact(&mut chunk)?;
         self.line()?;
         Ok(chunk)
     }
 
-    fn line(&mut self) -> Result<String> {
+    fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
-            bail!("the server closed the connection");
+            return Err(Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
         }
         Ok(line.trim_end().to_owned())
     }
+}
+
+/// The request line and the headers, each line ended.
+fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> String {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
+    for (name, value) in headers {
+        head.push_str(name);
+        head.push_str(": ");
+        head.push_str(value);
+        head.push_str("\r\n");
+    }
+    head
+}
+
+/// What an answer should have had.
+fn no(what: &str) -> Error {
+    Error::new(ErrorKind::InvalidData, format!("an answer without a {what}"))
 }
 
 /// One request over a connection of its own.
@@ -166,6 +181,6 @@ pub fn request(
     target: &str,
     headers: &[(&str, &str)],
     body: &[u8],
-) -> Result<Answer> {
+) -> io::Result<Answer> {
     Client::connect(address)?.send(method, target, headers, body)
 }

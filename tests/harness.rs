@@ -1,5 +1,5 @@
 //! What all suites share: the real binary in a folder of its own, plugins that are built for a test, and, from the
-//! host, a plain HTTP client and the runner of scripts.
+//! host, what `laterbase plugin test` is made of: a plain HTTP client and the runner of scripts.
 
 #[path = "harness/fixture.rs"]
 mod fixture;

@@ -18,6 +18,7 @@ mod live;
 mod observing;
 mod openapi;
 mod packaging;
+mod played;
 mod plugins;
 mod queries;
 mod readme;

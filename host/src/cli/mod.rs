@@ -133,6 +133,9 @@ struct ServeArguments {
     /// How the log is written, to standard error.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     log_format: log::Format,
+    /// Dial no peers, whatever the configuration says (`plugin test` calls this).
+    #[arg(long, hide = true, conflicts_with = "peer")]
+    without_peers: bool,
     /// Allow an address that other machines can reach, although there is no TLS and there are no tokens yet.
     #[arg(long)]
     insecure: bool,
@@ -177,6 +180,9 @@ enum PluginCommand {
     Check(CheckArguments),
     /// Measure what each hook of a library costs on the events of a file, through the same boundary as in the server.
     Bench(CheckArguments),
+    /// Play scripts of requests, each against a fresh server of its own, and compare what it answers with the file
+    /// beside the script.
+    Test(script::TestArguments),
     /// Show the plugins of a running server: state, generation, what they offer, and their last error.
     List {
         /// The server.
@@ -229,6 +235,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Plugin(PluginCommand::Inspect { library }) => plugin::inspect(&library),
         Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(&arguments),
         Command::Plugin(PluginCommand::Bench(arguments)) => bench::run(&arguments),
+        Command::Plugin(PluginCommand::Test(arguments)) => script::run(&arguments),
         Command::Plugin(PluginCommand::List { server }) => plugins::list(&server),
         Command::Plugin(PluginCommand::Reload { name, server }) => plugins::reload(&server, &name),
         Command::PluginProbe { arguments } => plugin::probe(&arguments),

@@ -2,7 +2,7 @@
 
 use super::watch::Watch;
 use super::{EXIT_CONFIG, EXIT_IN_USE, EXIT_USAGE, ServeArguments, fail, log};
-use crate::config::Config;
+use crate::config::{Config, PeersConfig};
 use crate::host::{Host, OpenError, Options};
 use crate::peers::PeerAddress;
 use crate::service::Early;
@@ -62,6 +62,9 @@ fn options(arguments: ServeArguments, config: &Config) -> Result<(Options, Socke
     let program = std::env::current_exe().ok();
     let own_folder = program.as_deref().and_then(Path::parent).map(Path::to_owned);
     let mut config = config.clone();
+    if arguments.without_peers {
+        config.peers = PeersConfig::default();
+    }
     for peer in arguments.peer {
         peer.parse::<PeerAddress>().map_err(|fault| fault.to_string())?;
         config.peers.all.push(peer);

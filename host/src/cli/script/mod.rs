@@ -1,5 +1,5 @@
 //! Transcripts: a script of requests goes in, what the server answered comes out, as a story that a reviewer reads.
-//! This project's own tests are told so.
+//! `laterbase plugin test` plays those of plugin authors, and this project's own tests play theirs, by the same code.
 //!
 //! ```text
 //! # a comment, copied into the transcript
@@ -18,6 +18,8 @@
 //! (origins, checks, files, times of now) is replaced by its name.
 
 mod client;
+mod command;
+mod difference;
 mod play;
 mod redact;
 mod server;
@@ -27,6 +29,8 @@ pub use client::{Answer, Client, request};
 pub use play::{play, play_telling};
 pub use redact::redact;
 pub use server::{Launch, Server, StartError};
+
+pub(super) use command::{TestArguments, run};
 
 use std::io;
 

@@ -23,7 +23,8 @@ fn shown(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-// Goal: `plugin new` gives a plugin that works as it stands. Method: make, test, build, inspect, check, serve, ask.
+// Goal: `plugin new` gives a plugin that works as it stands. Method: make, test, build, inspect, check, play its
+// script, serve, ask.
 #[test]
 fn a_new_plugin_works_as_it_stands() {
     let scratch = tempfile::tempdir().expect("a folder");
@@ -44,7 +45,12 @@ fn a_new_plugin_works_as_it_stands() {
     let plugins = scratch.path().join("plugins");
     fs::create_dir(&plugins).expect("made");
     fs::copy(&built, plugins.join("libdemo.so")).expect("copied");
-    let server = Server::start(&["--plugins", plugins.to_str().expect("UTF-8")]).expect("a server");
+    let script = folder.join("scripts/pieces.txt");
+    let [script, in_folder] = [&script, &plugins].map(|path| path.to_str().expect("UTF-8"));
+    let played = shown(&["plugin", "test", "--plugins", in_folder, script]);
+    assert_eq!(played, format!("same     {script}\n1 played, 0 failed\n"));
+
+    let server = Server::start(&["--plugins", in_folder]).expect("a server");
     let body = r#"{"type":"scanned","time":"2026-05-01T10:00:00Z","data":{"item":"apples","n":40}}"#;
     assert_eq!(server.post("/demo/e", body).expect("an answer").status, 201);
     let answer = server.get("/demo/pieces?key=apples").expect("an answer").json();

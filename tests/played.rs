@@ -1,5 +1,5 @@
 //! `laterbase plugin test`: an author's scripts are played as this project's own are, differences are shown by their
-//! places, and whatever is wrong is named.
+//! places, and whatever is wrong is named. That the template's own script passes is told in `authoring.rs`.
 
 use laterbase_tests::{built, library, top};
 use std::fs;

@@ -12,6 +12,8 @@ const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.txt")),
     ("README.md", include_str!("template/README.md.txt")),
     ("src/lib.rs", include_str!("template/lib.rs.txt")),
+    ("scripts/pieces.txt", include_str!("template/pieces.txt")),
+    ("scripts/pieces.out", include_str!("template/pieces.out")),
 ];
 
 /// Where the author's crate lay when this program was built.
@@ -27,6 +29,7 @@ pub(super) fn run(name: &str, folder: Option<PathBuf>, api: Option<PathBuf>) -> 
         Ok(()) => {
             println!("made {}; next:", folder.display());
             println!("    cd {} && cargo test && cargo build --release", folder.display());
+            println!("    laterbase plugin test --plugins target/release scripts/*.txt");
             ExitCode::SUCCESS
         }
         Err(fault) => fail(1, &format!("{}: {fault}", folder.display())),

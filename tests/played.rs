@@ -1,7 +1,7 @@
 //! `laterbase plugin test`: an author's scripts are played as this project's own are, differences are shown by their
 //! places, and whatever is wrong is named. That the template's own script passes is told in `authoring.rs`.
 
-use laterbase_tests::{built, library, top};
+use laterbase_tests::{Panics, built, library, plugin_api, top, variant};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -110,6 +110,8 @@ fn an_authors_story_is_told_as_ours() {
     }
     let again = author.test(&["--plugins", "plugins", "--bless", "tutorial.txt"]);
     assert_eq!((again.code, again.out), (Some(0), format!("{same}, 0 written\n")));
+    author.write("tutorial.out", author.read("tutorial.out").trim_end());
+    assert_eq!(author.test(&arguments).code, Some(0), "an editor may leave out the last end of line");
 }
 
 // Goal: a difference is shown by its line and its request, the other scripts are played, nothing is written; --bless
@@ -209,6 +211,40 @@ fn a_server_that_cannot_be_used_is_named() {
         assert!(said.err.contains(words), "{words}: {said:?}");
         assert_eq!(said.err.matches(words).count(), 1, "{said:?}");
     }
+}
+
+/// Tally, but that 123456789 pieces end the process that folds them.
+fn fatal() -> PathBuf {
+    let manifest = format!(
+        "[package]\nname = \"fatal\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
+         [dependencies]\nlaterbase-plugin = {{ path = \"{}\" }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
+         [workspace]\n",
+        plugin_api()
+    );
+    variant("fatal", &top().join("plugins/tally"), Panics::Unwind, &|file, text| {
+        if file == Path::new("Cargo.toml") {
+            return manifest.clone();
+        }
+        let text = text.replace("name: \"tally\"", "name: \"fatal\"");
+        text.replace("state.add(n);", "if n == 123_456_789 { std::process::abort() }\n        state.add(n);")
+    })
+}
+
+// Goal: a plugin that ends the server is found by the request that it happened at; the next script has another server.
+#[test]
+fn a_plugin_that_ends_the_server_is_named_by_its_request() {
+    let deadly = STORY.replace("\"n\":40", "\"n\":123456789").replace("--- crash\n", "");
+    let author = Author::with(&[("deadly.txt", &deadly), ("good.txt", STORY)]);
+    fs::remove_file(author.path("plugins/libtally.so")).expect("removed");
+    fs::copy(fatal(), author.path("plugins/libfatal.so")).expect("copied");
+    let said = author.test(&["--plugins", "plugins", "--bless", "deadly.txt", "good.txt"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    // Views follow by themselves, so it may happen while the event is answered, at the question, or between them.
+    let words = ["the server closed the connection", "no server at", "Connection reset", "Broken pipe"];
+    let first = said.out.lines().next().unwrap_or_default();
+    let named = first.starts_with("failed   deadly.txt, line ") && first.contains("/tally/");
+    assert!(named && words.iter().any(|word| first.contains(word)), "{said:?}");
+    assert!(said.out.contains("new      good.out\n2 played, 1 failed, 1 written\n"), "{said:?}");
 }
 
 // Goal: no script is taken for answers, and no two write to one file. Method: both are usage.

@@ -150,7 +150,7 @@ impl Client {
 
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
+        if self.stream.read_line(&mut line).map_err(in_words)? == 0 {
             return Err(Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
         }
         Ok(line.trim_end().to_owned())
@@ -167,6 +167,14 @@ fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> String {
         head.push_str("\r\n");
     }
     head
+}
+
+/// The system says of a wait that ended only that there is nothing yet.
+fn in_words(fault: Error) -> Error {
+    if matches!(fault.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+        return Error::new(ErrorKind::TimedOut, format!("no answer within {} s", PATIENCE.as_secs()));
+    }
+    fault
 }
 
 /// What an answer should have had.

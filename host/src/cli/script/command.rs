@@ -171,16 +171,14 @@ impl Story {
         let script = read(&self.script).map_err(|fault| of_file(&self.script, &fault))?;
         // Whatever cannot be read is said before a server is started.
         steps::steps(&script).map_err(|fault| Stopped::Script(self.named(&fault)))?;
-        let mut answered = self.play(arguments, &script, folder)?;
-        answered.truncate(answered.trim_end().len());
-        answered.push('\n');
+        let answered = ended(&self.play(arguments, &script, folder)?);
         let expected = match read(&self.answers) {
             Ok(expected) => Some(expected),
             Err(fault) if fault.kind() == ErrorKind::NotFound => None,
             Err(fault) => return Err(of_file(&self.answers, &fault)),
         };
         let outcome = match expected {
-            Some(expected) if expected == answered => return Ok(Outcome::Same),
+            Some(expected) if ended(&expected) == answered => return Ok(Outcome::Same),
             Some(_) if arguments.bless => Outcome::Changed,
             None if arguments.bless => Outcome::New,
             Some(expected) => {
@@ -216,6 +214,11 @@ impl Story {
 /// A text file, whatever its lines end with.
 fn read(path: &Path) -> io::Result<String> {
     Ok(fs::read_to_string(path)?.replace("\r\n", "\n"))
+}
+
+/// The text with one end of line behind it, as files have it.
+fn ended(text: &str) -> String {
+    format!("{}\n", text.trim_end())
 }
 
 fn of_file(path: &Path, fault: &io::Error) -> Stopped {

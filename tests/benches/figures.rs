@@ -33,7 +33,7 @@ fn main() {
             let ours = |events| load::writer(server.address(), "/tally/e", events);
             best[0] = best[0].max(load(ours, clients, events, load::time()));
             // Or the views would follow beside a rival's run.
-            server.until_answered("/tally/total?limit=1").expect("answers");
+            server.until_followed().expect("it says how far");
             if let Some(rival) = &rival {
                 let theirs = |events| load::writer(rival.address, "/e", events);
                 best[1] = best[1].max(load(theirs, clients, events, load::time()));

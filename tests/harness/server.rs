@@ -143,6 +143,29 @@ impl Server {
         }
     }
 
+    /// How many arrivals the views lack, as the server says in its metrics.
+    ///
+    /// # Errors
+    /// If the server cannot be asked.
+    pub fn views_lag(&self) -> Result<u64> {
+        let metrics = self.get("/_/metrics")?;
+        let lines = metrics.text().lines().filter(|line| line.starts_with("laterbase_view_lag_arrivals{"));
+        let figures = lines.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<u64>()?));
+        Ok(figures.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(0))
+    }
+
+    /// Waits until the views have followed all arrivals by themselves. Who asks them, as
+    /// [`Self::until_answered`] does, has them follow beside whatever comes next.
+    ///
+    /// # Errors
+    /// If the server cannot be asked.
+    pub fn until_followed(&self) -> Result<()> {
+        while self.views_lag()? > 0 {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// One POST of JSON.
     pub fn post(&self, target: &str, body: &str) -> Result<Answer> {
         let headers = [("content-type", "application/json")];

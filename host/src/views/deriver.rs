@@ -9,15 +9,14 @@
 //! Who works is the business of [`super::desk`]. While a reload waits for its Keyspaces, every other piece is one of
 //! theirs: what serves goes on as before, only slower.
 //! It never waits for time. Arrivals are followed by the hundred as they come, fewer once the intake rests or somebody
-//! asks. If they come faster than they can be mapped and nobody has asked for long, the rest waits for the same, so
-//! that it does not compete with the intake.
+//! waits. What nobody has asked for long is followed when the intake rests, so that it does not compete with it.
 
 use super::build::Build;
 use super::computes::{Computes, Revision};
 use super::derived::Derived;
 use super::drift;
 use super::error::ViewError;
-use super::indexer::{Indexed, Indexer, Retried};
+use super::indexer::{Indexed, Indexer, Pace, Retried};
 use super::layout;
 use super::litter;
 use super::rows::{RowsMut as _, Table};
@@ -32,10 +31,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// While events come in, fewer than so many arrivals are not worth a piece of work ...
 const GATHER_ARRIVALS: u64 = 512;
-/// ... and a backlog of so many is left alone while more come in, if nobody asked while as many did as this ...
-const BACKLOG_ARRIVALS: u64 = 16_384;
-const UNASKED_ARRIVALS: u64 = 1 << 20;
-/// ... but not a larger one than this, or the next read would wait too long.
+/// ... nor are more of them, if nobody asked while as many came in as this ...
+const UNASKED_ARRIVALS: u64 = 1 << 18;
+/// ... unless so many wait that the next read would wait too long.
 const BACKLOG_ARRIVALS_MAX: u64 = 1 << 20;
 
 /// What the deriver is told.
@@ -102,14 +100,19 @@ impl Shared {
         self.asked.fetch_max(arrivals, Ordering::Relaxed);
     }
 
-    /// Whether arrivals behind `position` are followed now: few at once, very few or many when nothing comes in, or
-    /// somebody asked not long ago, very many anyway.
+    /// Whether arrivals behind `position` are followed now: any when nothing comes in, some hundred if somebody asked
+    /// not long ago, very many anyway.
     pub(super) fn is_due(&self, position: u64, arrivals: u64) -> bool {
         let (backlog, asked) = (arrivals.saturating_sub(position), self.asked.load(Ordering::Relaxed));
         let is_asked = asked > 0 && arrivals.saturating_sub(asked) < UNASKED_ARRIVALS;
-        let is_small = backlog < BACKLOG_ARRIVALS;
-        let is_worth_it = backlog >= GATHER_ARRIVALS && (is_small || is_asked);
-        backlog > 0 && (is_worth_it || self.rested.load(Ordering::Acquire) || backlog >= BACKLOG_ARRIVALS_MAX)
+        let least = if self.rested.load(Ordering::Acquire) {
+            1
+        } else if is_asked {
+            GATHER_ARRIVALS
+        } else {
+            BACKLOG_ARRIVALS_MAX
+        };
+        backlog >= least
     }
 }
 
@@ -377,7 +380,7 @@ impl Deriver {
     fn grant(&mut self, at: usize) {
         let Some(wish) = self.wishes.get(at) else { return };
         let build = Arc::clone(&wish.build);
-        let outcome = self.advance(&build).map_err(Arc::new);
+        let outcome = self.advance(&build, Pace::Hurried).map_err(Arc::new);
         let (mine, others): (Vec<Wish>, Vec<Wish>) =
             std::mem::take(&mut self.wishes).into_iter().partition(|wish| wish.build.same_tables(&build));
         self.wishes = others;
@@ -399,7 +402,7 @@ impl Deriver {
 
     fn settle(&mut self) -> Result<(), ViewError> {
         let Some(build) = self.serving.clone() else { return Ok(()) };
-        while self.advance(&build)? < self.arrivals()? {}
+        while self.advance(&build, Pace::Hurried)? < self.arrivals()? {}
         self.indexer.flush_all(&build)?;
         while self.has_work() {
             self.work();
@@ -414,7 +417,9 @@ impl Deriver {
             self.pursue(false);
             return;
         };
-        match self.advance(&build).and_then(|position| Ok((position, self.arrivals()?))) {
+        let is_alone = self.pursues || self.shared.rested.load(Ordering::Acquire);
+        let pace = if is_alone { Pace::Hurried } else { Pace::Beside };
+        match self.advance(&build, pace).and_then(|position| Ok((position, self.arrivals()?))) {
             Ok((position, arrivals)) => {
                 let is_done = position >= arrivals;
                 if is_done {
@@ -432,14 +437,14 @@ impl Deriver {
     }
 
     /// Follows one batch for `build`; returns how far it is then.
-    fn advance(&mut self, build: &Build) -> Result<u64, ViewError> {
+    fn advance(&mut self, build: &Build, pace: Pace) -> Result<u64, ViewError> {
         if let Some(derived) = self.indexer.derived() {
             litter::finish_removals(derived, build)?;
         }
         if self.unchecked {
             self.check_code()?;
         }
-        let position = self.indexer.advance(build)?;
+        let position = self.indexer.advance(build, pace)?;
         self.try_again()?;
         Ok(position)
     }

@@ -44,6 +44,15 @@ const RETRIES_MAX: usize = 16_384;
 /// What is kept of an aggregate is forgotten in pieces of so many rows.
 const FORGET_ROWS: usize = 4096;
 
+/// How following shares the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Somebody waits, or nothing else goes on: two threads work where there is much to do.
+    Hurried,
+    /// Events come in: on one.
+    Beside,
+}
+
 /// What readers see of the tails, by the revision of their Keyspace.
 pub(super) type Tails = BTreeMap<Revision, Arc<ArcSwap<Tail>>>;
 
@@ -96,7 +105,7 @@ impl Indexer {
     }
 
     /// Follows one batch of arrivals for `build`; returns how far it is then.
-    pub(super) fn advance(&mut self, build: &Build) -> Result<u64, ViewError> {
+    pub(super) fn advance(&mut self, build: &Build, pace: Pace) -> Result<u64, ViewError> {
         let (indexed, store) = (Arc::clone(&self.indexed), Arc::clone(&self.store));
         let events = store.read()?;
         self.open(events.as_ref())?;
@@ -110,7 +119,7 @@ impl Indexer {
                 .iter()
                 .filter_map(|at| build.keyspaces.get(*at).map(|keyspace| keyspace.position))
                 .collect();
-            if until - start > FAR_ARRIVALS {
+            if pace == Pace::Hurried && until - start > FAR_ARRIVALS {
                 self.advance_far(build, &cells, &positions, (start, start + FAR_ARRIVALS))?;
             } else {
                 let events = store.read()?;

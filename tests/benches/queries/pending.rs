@@ -55,7 +55,7 @@ fn burst(server: &Server, client: &mut Client, events: u64, (of, quiet): (&str, 
             threads.spawn(|| post(server, &next, events));
         }
     });
-    let (taken, pending) = (begun.elapsed(), pending(client));
+    let (taken, pending) = (begun.elapsed(), server.views_lag().expect("it says how far"));
     let begun = Instant::now();
     read(client, PATH);
     let first = begun.elapsed();
@@ -81,14 +81,6 @@ fn beside(server: &Server, client: &mut Client, events: u64, quiet: &Times) {
         }
     });
     Times::of(times).tell("pending, reads beside a writer of as many", ("none pending", quiet), 2.0);
-}
-
-/// How many arrivals the views lack, as the server says.
-fn pending(client: &mut Client) -> u64 {
-    let metrics = client.send("GET", "/_/metrics", &[], b"").expect("an answer");
-    let lines = metrics.text().lines().filter(|line| line.starts_with("laterbase_view_lag_arrivals{"));
-    let figures = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-    figures.max().expect("it has views")
 }
 
 /// Posts batches about other items until `events` were taken from `next`.

@@ -26,7 +26,7 @@ impl System for Ours {
     }
 
     fn rest(&self) {
-        self.0.until_answered("/tally/total?limit=1").expect("answers");
+        self.0.until_followed().expect("it says how far");
     }
 
     fn read_back(&self) -> u64 {

@@ -79,17 +79,16 @@ fn what_waits_to_be_written_is_bounded() {
     assert!(bytes <= 2 * TAILS_BYTES_MAX, "{bytes} bytes");
 }
 
-/// Goal: arrivals are gathered while they come in, and a large backlog is left alone only if nobody asks.
+/// Goal: arrivals are gathered while they come in, and left alone if nobody asks.
 #[test]
 fn what_is_followed_at_once() {
     let shared = Shared::default();
-    assert!(!shared.is_due(0, 100), "more may come in");
-    assert!(shared.is_due(0, 1_000) && !shared.is_due(1_000, 1_000));
     assert!(!shared.is_due(0, 100_000), "the intake has the machine to itself");
-    shared.ask(50_000);
-    assert!(shared.is_due(0, 100_000) && !shared.is_due(99_900, 100_000));
-    assert!(!shared.is_due(1_900_000, 2_000_000), "that was long ago");
     assert!(shared.is_due(0, 2_000_000), "or the next read would wait for long");
+    shared.ask(50_000);
+    assert!(shared.is_due(0, 100_000) && shared.is_due(99_000, 100_000));
+    assert!(!shared.is_due(99_900, 100_000), "more may come in");
+    assert!(!shared.is_due(1_900_000, 2_000_000), "that was long ago");
     shared.rested.store(true, Ordering::Relaxed);
     assert!(shared.is_due(0, 1) && shared.is_due(1_900_000, 2_000_000) && !shared.is_due(1, 1));
 }

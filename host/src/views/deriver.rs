@@ -345,7 +345,7 @@ impl Deriver {
         self.was_reload = !(self.wishes.is_empty() || is_others_turn);
         if self.was_reload {
             self.grant(0);
-        } else if self.behind && !(self.hurries && self.was_following) {
+        } else if self.behind && !(self.hurries && self.was_following && self.is_writing()) {
             self.was_following = true;
             self.follow();
         } else if self.is_writing() {

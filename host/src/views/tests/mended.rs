@@ -3,10 +3,14 @@
 use super::laws::{World, key};
 use super::model::Question;
 use super::plugin::{BAD_VALUE, Plugin, adds, fails};
-use crate::views::deriver::Shared;
+use crate::store::Store;
+use crate::views::build::Build;
+use crate::views::deriver::{Deriver, Order, Shared};
 use crate::views::indexer::TAILS_BYTES_MAX;
 use crate::views::tail::{Segment, Tail};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 
 /// Goal: code that was mended takes up what the code before set aside, under the same revision. Method: events at which
 /// `map` and `fold` fail, in a small aggregate and a large one.
@@ -91,4 +95,39 @@ fn what_is_followed_at_once() {
     assert!(!shared.is_due(1_900_000, 2_000_000), "that was long ago");
     shared.rested.store(true, Ordering::Relaxed);
     assert!(shared.is_due(0, 1) && shared.is_due(1_900_000, 2_000_000) && !shared.is_due(1, 1));
+}
+
+/// Goal: a flush that cannot be written holds nothing else up, and is not tried over and over. Method: a full disk
+/// while much is to be followed; the work is done by hand, so that its end can be seen.
+#[test]
+fn a_flush_that_fails_holds_nothing_up() {
+    let mut world = World::new();
+    let events: Vec<_> = (0..700).map(|n| (key(n, 0), adds(1, &[0]))).collect();
+    let (before, behind) = events.split_at(100);
+    let (folder, shared) = (tempfile::tempdir().expect("a folder"), Arc::new(Shared::default()));
+    let store = Arc::clone(&world.store) as Arc<dyn Store>;
+    let mut deriver = Deriver::new(folder.path().to_owned(), store, Arc::clone(&shared));
+    let (build, (reply, _replies)) = (Arc::new(Build::new(&world.plugins)), channel());
+    world.arrive(before);
+    shared.rested.store(true, Ordering::Relaxed);
+    deriver.take(Order::Adopt(build, reply));
+    work_off(&mut deriver);
+    world.arrive(behind);
+    deriver.take(Order::Wake);
+    deriver.take(Order::Flush);
+    let opened = shared.indexed.derived.get().expect("it was opened");
+    opened.environment().fail_next_commit(std::io::Error::from_raw_os_error(28));
+    work_off(&mut deriver);
+    let tails = shared.indexed.tails.load();
+    assert!(tails.values().all(|cell| cell.load().position() == 700), "all of it was followed");
+}
+
+fn work_off(deriver: &mut Deriver) {
+    for _ in 0..10_000 {
+        if !deriver.has_work() {
+            return;
+        }
+        deriver.work();
+    }
+    panic!("there is no end of it");
 }

@@ -1,6 +1,6 @@
 //! What packages are made of: manual pages, completions, versions, the unit of the service manager, the container.
 
-use laterbase_tests::{Server, built, top};
+use laterbase_tests::{Server, built, library, top};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -243,4 +243,23 @@ fn the_container_is_sent_the_workspace() {
 
 fn run_in(image: &Path, arguments: &[&str]) -> Output {
     Command::new(image.join("laterbase")).args(arguments).output().expect("it runs")
+}
+
+// Goal: whoever closes the pipe, as `head` does, ends no command with a panic. Method: a pipe that nobody reads.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    for file in ["stdout", "stderr"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(built());
+        command.args(["plugin", "inspect"]).arg(library(if file == "stdout" { "tally" } else { "nothing" }));
+        match file {
+            "stdout" => command.stdout(writer),
+            _ => command.stderr(writer),
+        };
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(i32::from(file == "stderr")), "{file}: {said}");
+        assert_eq!(said, "", "{file}");
+    }
 }

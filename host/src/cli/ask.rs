@@ -53,14 +53,14 @@ async fn verify(server: &PeerAddress, peer: Option<&PeerAddress>, named: &[Strin
     let mut client = Client::new(Tcp, server.clone(), "", Arc::default());
     let roots = roots(&mut client, named).await?;
     if roots.is_empty() {
-        println!("{server}: no roots");
+        say!("{server}: no roots");
     }
     let mut is_whole = true;
     for root in roots {
         let (report, folder) = report(&mut client, &root, peer).await?;
         is_whole &= report.is_whole();
         for line in report.lines(&root, &folder, peer, Kept::By(server)) {
-            println!("{line}");
+            say!("{line}");
         }
     }
     Ok(is_whole)

@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     match outcome {
         Ok(Ok(lines)) => {
             for line in lines {
-                println!("{line}");
+                say!("{line}");
             }
             ExitCode::SUCCESS
         }

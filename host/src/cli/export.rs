@@ -110,9 +110,9 @@ pub(super) fn run(arguments: &ExportArguments) -> ExitCode {
             let summary = format!("events     {events}\nvv         {vv}");
             // Standard output holds the events where no file is named.
             if arguments.output.is_some() {
-                println!("{summary}");
+                say!("{summary}");
             } else {
-                eprintln!("{summary}");
+                warn!("{summary}");
             }
             ExitCode::SUCCESS
         }

@@ -2,7 +2,22 @@
 //!
 //! Exit codes: 0 after a clean end, 1 when a command's work failed (an import: some rows were refused), 2 usage, 74 an
 //! import or export stopped before its end, 75 data directory in use, 78 bad configuration.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what talks to the terminal")]
+
+/// Prints a line. Whoever closes the pipe, as `head` does, wants no more: the command goes on to its exit code.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _closed = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+
+/// The same to standard error.
+macro_rules! warn {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _closed = writeln!(std::io::stderr(), $($line)*);
+    }};
+}
 
 mod ask;
 mod bench;
@@ -244,6 +259,6 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 /// Prints a failure and gives the exit code for it.
 fn fail(code: u8, what: &str) -> ExitCode {
-    eprintln!("laterbase: {what}");
+    warn!("laterbase: {what}");
     ExitCode::from(code)
 }

@@ -59,7 +59,7 @@ pub(super) fn run(server: &str) -> ExitCode {
     match shown {
         Ok(shown) => {
             for line in lines(&shown) {
-                println!("{line}");
+                say!("{line}");
             }
             ExitCode::SUCCESS
         }

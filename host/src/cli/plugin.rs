@@ -22,17 +22,17 @@ pub(super) fn inspect(library: &Path) -> ExitCode {
         Ok(section) => section,
         Err(fault) => return fail(1, &format!("{}: {fault}", fault.code().word())),
     };
-    println!("name     {}", section.name);
-    println!("version  {}", section.version);
-    println!(
+    say!("name     {}", section.name);
+    say!("version  {}", section.version);
+    say!(
         "api      {} (abi {}, this program speaks {})",
         section.api,
         section.abi,
         laterbase_plugin::abi::ABI
     );
-    println!("entry    {}", section.entry);
-    println!("panics   {}", if section.unwinds { "unwind" } else { "abort" });
-    println!("target   {}", section.target);
+    say!("entry    {}", section.entry);
+    say!("panics   {}", if section.unwinds { "unwind" } else { "abort" });
+    say!("target   {}", section.target);
     ExitCode::SUCCESS
 }
 
@@ -158,21 +158,21 @@ pub(super) fn read(
 
 /// What a sound plugin offers, and what it was tried on.
 fn show(plugin: Status) {
-    println!("{} {}: sound", plugin.name.unwrap_or_default(), plugin.version.unwrap_or_default());
+    say!("{} {}: sound", plugin.name.unwrap_or_default(), plugin.version.unwrap_or_default());
     for root in plugin.roots {
-        println!("  root {}", root.root);
+        say!("  root {}", root.root);
         for (what, names) in [
             ("types", root.types),
             ("formats", root.formats),
             ("views", root.views),
             ("reports", root.reports),
         ] {
-            println!("    {what:<8} {}", if names.is_empty() { "-".to_owned() } else { names.join(", ") });
+            say!("    {what:<8} {}", if names.is_empty() { "-".to_owned() } else { names.join(", ") });
         }
         let Some(Tried { given, made_up, runs, warnings }) = plugin.trials.get(&root.root) else { continue };
-        println!("    laws     hold on {given} given and {made_up} made-up events, {runs} runs");
+        say!("    laws     hold on {given} given and {made_up} made-up events, {runs} runs");
         for warning in warnings {
-            println!("    warning  {warning}");
+            say!("    warning  {warning}");
         }
     }
 }
@@ -180,24 +180,24 @@ fn show(plugin: Status) {
 /// The counterexample for a person.
 fn show_broken(broken: &Broken) {
     let Broken { plugin, root, part, name, law, events, events_count, first, second, .. } = broken;
-    println!("{plugin}, root {root}: {part} {name} breaks the law `{}`", law.word());
-    println!("  it should be true that {}", law.sentence());
+    say!("{plugin}, root {root}: {part} {name} breaks the law `{}`", law.word());
+    say!("  it should be true that {}", law.sentence());
     if let Some(algebra) = broken.algebra {
-        println!("  the view declares {algebra:?}");
+        say!("  the view declares {algebra:?}");
     }
     for event in events {
         let made_up = if event.made_up { " (made up)" } else { "" };
-        println!("  event {} type {} version {}{made_up}", event.key, event.type_number, event.version);
-        println!("    {}", event.data);
+        say!("  event {} type {} version {}{made_up}", event.key, event.type_number, event.version);
+        say!("    {}", event.data);
     }
     if *events_count > events.len() {
-        println!("  and {} more events", events_count - events.len());
+        say!("  and {} more events", events_count - events.len());
     }
     for Shown { what, value, hex } in [first, second] {
-        println!("  {what}");
-        println!("    {value}");
+        say!("  {what}");
+        say!("    {value}");
         if !hex.is_empty() {
-            println!("    0x{hex}");
+            say!("    0x{hex}");
         }
     }
 }

@@ -68,9 +68,9 @@ pub(super) fn list(server: &PeerAddress) -> ExitCode {
     match asked {
         Ok(Listed { plugins }) => {
             if plugins.is_empty() {
-                println!("{server} has no plugins: serve --plugins DIR names the folder of their libraries");
+                say!("{server} has no plugins: serve --plugins DIR names the folder of their libraries");
             }
-            plugins.iter().flat_map(lines).for_each(|line| println!("{line}"));
+            plugins.iter().flat_map(lines).for_each(|line| say!("{line}"));
             ExitCode::SUCCESS
         }
         Err(exit) => fail(1, &format!("{server}: {exit}")),
@@ -87,7 +87,7 @@ pub(super) fn reload(server: &PeerAddress, name: &str) -> ExitCode {
     }
     match on_a_runtime(reloaded(server, name)) {
         Ok(Reloaded { state, generation }) => {
-            println!("{name}: {state}, generation {generation} serves");
+            say!("{name}: {state}, generation {generation} serves");
             ExitCode::SUCCESS
         }
         Err(fault) => fail(1, &format!("{name} was not reloaded: {fault}")),

@@ -16,7 +16,7 @@ pub(super) fn run(server: &PeerAddress) -> ExitCode {
     let mut client = Client::new(Tcp, server.clone(), "", Arc::default());
     match runtime.block_on(client.get("/_/readyz")) {
         Ok(json) => {
-            println!("{}", String::from_utf8_lossy(&json));
+            say!("{}", String::from_utf8_lossy(&json));
             ExitCode::SUCCESS
         }
         Err(ExchangeError::Refused { code, detail, .. }) => fail(1, &format!("{server}: {code}: {detail}")),

@@ -28,6 +28,6 @@ pub(super) fn run_child(events: &Path, root: &str, peer: &PeerAddress) -> ExitCo
         Ok(store) => compare(&store, root, peer),
         Err(fault) => Compared::failed(fault.to_string()),
     };
-    println!("{}", serde_json::to_string(&compared).expect("a line has only text and numbers"));
+    say!("{}", serde_json::to_string(&compared).expect("a line has only text and numbers"));
     ExitCode::SUCCESS
 }

@@ -145,9 +145,9 @@ fn begin(host: &Arc<Host>, watches: bool, address: SocketAddr) -> Result<(), Exi
 
 /// The one line that says that requests are answered, and the same for a service manager.
 fn say_ready(address: SocketAddr) -> Result<(), ExitCode> {
-    println!("laterbase listening on http://{address}");
-    let flushed = std::io::stdout().flush();
-    flushed.map_err(|fault| fail(1, &format!("the ready line cannot be written: {fault}")))?;
+    let mut out = std::io::stdout();
+    let said = writeln!(out, "laterbase listening on http://{address}").and_then(|()| out.flush());
+    said.map_err(|fault| fail(1, &format!("the ready line cannot be written: {fault}")))?;
     tracing::info!(%address, "ready");
     notify(&[NotifyState::Ready]);
     Ok(())

@@ -27,9 +27,9 @@ pub(super) fn run(name: &str, folder: Option<PathBuf>, api: Option<PathBuf>) -> 
     let folder = folder.unwrap_or_else(|| PathBuf::from(name));
     match make(name, &folder, &dependency(api)) {
         Ok(()) => {
-            println!("made {}; next:", folder.display());
-            println!("    cd {} && cargo test && cargo build --release", folder.display());
-            println!("    laterbase plugin test --plugins target/release scripts/*.txt");
+            say!("made {}; next:", folder.display());
+            say!("    cd {} && cargo test && cargo build --release", folder.display());
+            say!("    laterbase plugin test --plugins target/release scripts/*.txt");
             ExitCode::SUCCESS
         }
         Err(fault) => fail(1, &format!("{}: {fault}", folder.display())),

@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
         Err(fault) => return fail(EXIT_USAGE, &fault),
     };
     if roots.is_empty() {
-        println!("{}: no roots", data.display());
+        say!("{}: no roots", data.display());
     }
     let mut is_whole = true;
     for (name, folder) in roots {
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
         };
         is_whole &= report.is_whole();
         for line in report.lines(&name, &folder, arguments.peer.as_ref(), Kept::Stopped) {
-            println!("{line}");
+            say!("{line}");
         }
     }
     if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) }
@@ -96,6 +96,6 @@ pub(super) fn progress_bar(name: &str) -> ProgressBar {
 
 /// The child's side. Panics when nobody listens any more, which ends the child.
 pub(super) fn run_child(events: &Path, is_shared: bool) -> ExitCode {
-    child(events, is_shared, &mut |line| println!("{line}"));
+    child(events, is_shared, &mut |line| say!("{line}"));
     ExitCode::SUCCESS
 }

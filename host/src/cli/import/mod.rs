@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &ImportArguments) -> ExitCode {
     let ended = import.run(batches, &runtime);
     let flushed = import.report.flush().map(drop);
     if import.is_dry {
-        println!("dry run: nothing is written");
+        say!("dry run: nothing is written");
     }
     if let Err(fault) = import.report.show(&mut std::io::stdout()) {
         return fail(EXIT_IO, &format!("the report cannot be printed: {fault}"));
@@ -220,10 +220,7 @@ impl Import {
         };
         let report_bytes = self.report.flush()?;
         if let Err(fault) = position.at(place, &self.report.counts, report_bytes).write(path) {
-            eprintln!(
-                "laterbase: {}: {fault}: --resume will not know how far this import was",
-                path.display()
-            );
+            warn!("laterbase: {}: {fault}: --resume will not know how far this import was", path.display());
             self.position = None;
         }
         Ok(())

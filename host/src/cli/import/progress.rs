@@ -59,7 +59,7 @@ impl Progress {
             let percent = read.min(length) * 100 / length.max(1);
             format!(", {percent} %, {} left", HumanDuration(left))
         });
-        eprintln!("{}: {rows} rows, {rate} rows/s{}", self.bar.prefix(), left.unwrap_or_default());
+        warn!("{}: {rows} rows, {rate} rows/s{}", self.bar.prefix(), left.unwrap_or_default());
     }
 
     /// Clears the bar.

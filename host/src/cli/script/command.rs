@@ -122,7 +122,7 @@ fn test(arguments: &TestArguments, stories: &[Story], scratch: &Path) -> Result<
         match story.test(arguments, &scratch.join(number.to_string())) {
             Ok(outcome) => {
                 for line in outcome.lines(story) {
-                    println!("{line}");
+                    say!("{line}");
                 }
                 match outcome {
                     Outcome::Same => {}
@@ -134,14 +134,14 @@ fn test(arguments: &TestArguments, stories: &[Story], scratch: &Path) -> Result<
                 }
             }
             Err(Stopped::Script(fault)) => {
-                println!("failed   {fault}");
+                say!("failed   {fault}");
                 failed.push(story.script.display().to_string());
             }
             Err(Stopped::All(exit)) => return Err(exit),
         }
     }
     let written = if arguments.bless { format!(", {written} written") } else { String::new() };
-    println!("{} played, {} failed{written}", stories.len(), failed.len());
+    say!("{} played, {} failed{written}", stories.len(), failed.len());
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,7 +1,7 @@
 //! The plugin author's way: a new plugin builds, passes its own test, loads and answers, without an edit; a new build
 //! moved over the old file takes over while the server runs.
 
-use laterbase_tests::{Client, Panics, Server, built, library, plugin_api, target, top, variant};
+use laterbase_tests::{Client, Server, built, library, move_over, tally_variant, target, top};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,25 +57,9 @@ fn a_new_plugin_works_as_it_stands() {
     assert_eq!(answer["value"], serde_json::json!({"pieces": 40, "scans": 1}));
 }
 
-/// Moves a file over another in one step, as a build script should.
-fn move_over(from: &Path, onto: &Path) {
-    let beside = onto.with_extension("new");
-    fs::copy(from, &beside).expect("copied");
-    fs::rename(&beside, onto).expect("moved");
-}
-
 /// Tally with `total` counting double: the next version of a plugin.
 fn doubled() -> PathBuf {
-    let manifest = format!(
-        "[package]\nname = \"tally\"\nversion = \"0.2.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
-         [dependencies]\nlaterbase-plugin = {{ path = \"{}\" }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
-         [workspace]\n",
-        plugin_api()
-    );
-    variant("tally", &top().join("plugins/tally"), Panics::Unwind, &|file, text| {
-        if file == Path::new("Cargo.toml") {
-            return manifest.clone();
-        }
+    tally_variant("tally", &|text| {
         // Other results are another revision.
         let text =
             text.replace("type Algebra = Group;", "type Algebra = Group;\n    const REVISION: u32 = 2;");

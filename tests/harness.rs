@@ -6,7 +6,7 @@ mod fixture;
 #[path = "harness/server.rs"]
 mod server;
 
-pub use fixture::{Panics, fixture, patched, plugin_api, variant};
+pub use fixture::{Panics, fixture, move_over, patched, tally_variant, variant};
 pub use laterbase::cli::script::{Answer, Client, play, play_telling, redact, request};
 pub use server::{Server, built, library, target};
 

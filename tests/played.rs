@@ -1,7 +1,7 @@
 //! `laterbase plugin test`: an author's scripts are played as this project's own are, differences are shown by their
 //! places, and whatever is wrong is named. That the template's own script passes is told in `authoring.rs`.
 
-use laterbase_tests::{Panics, built, library, plugin_api, top, variant};
+use laterbase_tests::{built, library, tally_variant, top};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -215,16 +215,7 @@ fn a_server_that_cannot_be_used_is_named() {
 
 /// Tally, but that 123456789 pieces end the process that folds them.
 fn fatal() -> PathBuf {
-    let manifest = format!(
-        "[package]\nname = \"fatal\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
-         [dependencies]\nlaterbase-plugin = {{ path = \"{}\" }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
-         [workspace]\n",
-        plugin_api()
-    );
-    variant("fatal", &top().join("plugins/tally"), Panics::Unwind, &|file, text| {
-        if file == Path::new("Cargo.toml") {
-            return manifest.clone();
-        }
+    tally_variant("fatal", &|text| {
         let text = text.replace("name: \"tally\"", "name: \"fatal\"");
         text.replace("state.add(n);", "if n == 123_456_789 { std::process::abort() }\n        state.add(n);")
     })

@@ -1,6 +1,6 @@
 //! New generations of plugins over stored events: beside the old one, compared with it, given up, killed half-way.
 
-use laterbase_tests::{Client, Panics, Server, library, plugin_api, top, variant};
+use laterbase_tests::{Client, Server, library, move_over, tally_variant};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,48 +14,28 @@ const ITEMS: u64 = 50;
 /// More questions than are asked while something is built.
 const ASKED_MAX: u32 = 10_000_000;
 
-/// A build of tally whose views are changed.
-fn build(name: &str, change: &dyn Fn(String) -> String) -> PathBuf {
-    let manifest = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.2.0\"\nedition = \"2024\"\n\
-         [lib]\ncrate-type = [\"cdylib\"]\n\
-         [dependencies]\nlaterbase-plugin = {{ path = \"{}\" }}\n\
-         serde = {{ version = \"1\", features = [\"derive\"] }}\n[workspace]\n",
-        plugin_api()
-    );
-    variant(name, &top().join("plugins/tally"), Panics::Unwind, &|file, text| {
-        if file == Path::new("Cargo.toml") { manifest.clone() } else { change(text) }
-    })
-}
-
 fn double(text: &str) -> String {
     text.replace("e.data.n)", "e.data.n.wrapping_mul(2))")
 }
 
 /// Every delta doubled, under the next revision of both Keyspaces.
 fn next() -> PathBuf {
-    build("tally_next", &|text| {
+    tally_variant("tally_next", &|text| {
         double(&text).replace("type Event = Add;", "const REVISION: u32 = 2;\n    type Event = Add;")
     })
 }
 
 /// Every delta doubled, under the same revision.
 fn drifted() -> PathBuf {
-    build("tally_drifted", &|text| double(&text))
+    tally_variant("tally_drifted", &|text| double(&text))
 }
 
 /// Fails on two events: one in `map`, one in `fold`.
 fn failing() -> PathBuf {
-    build("tally_failing", &|text| {
+    tally_variant("tally_failing", &|text| {
         let text = text.replace("out.emit(", "assert!(e.data.item != \"poison\");\n        out.emit(");
         text.replace("state.add(n);", "assert!(n != 667_667);\n        state.add(n);")
     })
-}
-
-fn move_over(from: &Path, onto: &Path) {
-    let beside = onto.with_extension("new");
-    fs::copy(from, &beside).expect("copied");
-    fs::rename(&beside, onto).expect("moved");
 }
 
 /// A server whose plugin is `library`, and the file to be replaced.

@@ -28,10 +28,7 @@ pub fn fixture(name: &str, panics: Panics) -> PathBuf {
 }
 
 /// The folder of the one crate that plugins depend on, for manifests that lie elsewhere.
-///
-/// # Panics
-/// If its path is not UTF-8.
-pub fn plugin_api() -> String {
+fn plugin_api() -> String {
     top().join("plugin-api").to_str().expect("a path in UTF-8").to_owned()
 }
 
@@ -75,6 +72,33 @@ pub fn variant(
     assert!(build.status().expect("cargo runs").success(), "{name} does not build");
     done.insert(library.clone());
     library
+}
+
+/// Tally as the crate `name` in its next version, its source passed through `change`.
+///
+/// # Panics
+/// If it does not build.
+pub fn tally_variant(name: &str, change: &dyn Fn(String) -> String) -> PathBuf {
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.2.0\"\nedition = \"2024\"\n\
+         [lib]\ncrate-type = [\"cdylib\"]\n\
+         [dependencies]\nlaterbase-plugin = {{ path = \"{}\" }}\n\
+         serde = {{ version = \"1\", features = [\"derive\"] }}\n[workspace]\n",
+        plugin_api()
+    );
+    variant(name, &top().join("plugins/tally"), Panics::Unwind, &|file, text| {
+        if file == Path::new("Cargo.toml") { manifest.clone() } else { change(text) }
+    })
+}
+
+/// Moves a copy of a file over another in one step, as a build script should.
+///
+/// # Panics
+/// If it cannot be copied or moved.
+pub fn move_over(from: &Path, onto: &Path) {
+    let beside = onto.with_extension("new");
+    fs::copy(from, &beside).expect("copied");
+    fs::rename(&beside, onto).expect("moved");
 }
 
 /// Leaves a file alone that holds `text` already, so that cargo sees no change.

@@ -5,11 +5,12 @@ use super::model::{Expected, Model, Question};
 use super::plugin::{BAD_VALUE, Plugin, ROOT, VIEWS, adds, fails, voids};
 use crate::core::event::{Arrival, Dot, EventKey, Origin, Seq, ValidTime, Value};
 use crate::core::gset::{self, Body, Incoming};
+use crate::store::environment::Environment;
 use crate::store::{MemoryStore, Store};
-use crate::views::deriver::Order;
 use crate::views::{Answer, Bounds, Computes, Known, PageQuery, ViewError, Views};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The aggregates of all events.
@@ -45,19 +46,19 @@ impl World {
         self.views = Some(views);
     }
 
-    /// Opens the views as the last commit left them, which is all that a kill leaves; probably in the middle of
-    /// writing.
+    /// Opens the views as the last commit left them.
     fn crash(&mut self) {
-        let derived = self.folder.path().join("derived");
         let Some(environment) = self.views().environment() else { return };
-        self.views().order(Order::Flush).expect("it runs");
-        self.views().wake(true);
-        let found = tempfile::tempdir_in(self.folder.path()).expect("a folder");
-        environment.copy_to(&found.path().join("data.mdb"));
-        std::fs::copy(derived.join("opened"), found.path().join("opened")).expect("there");
+        let left = left_by(environment, &self.folder.path().join("derived"));
+        self.open_on(left);
+    }
+
+    /// Opens the views on another derived environment.
+    pub(super) fn open_on(&mut self, left: tempfile::TempDir) {
+        let derived = self.folder.path().join("derived");
         self.views = None;
-        std::fs::remove_dir_all(&derived).expect("there");
-        std::fs::rename(found.keep(), derived).expect("both are there");
+        let _there_or_not = std::fs::remove_dir_all(&derived);
+        std::fs::rename(left.keep(), derived).expect("both are there");
         self.open();
     }
 
@@ -172,6 +173,14 @@ fn bounds(world: &World, question: Question) -> Bounds {
         Known::Vv(terms.join(";"))
     });
     Bounds { from_ms: ms(question.from), to_ms: ms(question.until), known, ..Bounds::default() }
+}
+
+/// What a process that is killed now leaves of the derived environment in `derived`: what it has committed.
+pub(super) fn left_by(environment: &Environment, derived: &Path) -> tempfile::TempDir {
+    let left = tempfile::tempdir_in(derived.parent().expect("a folder of a Root")).expect("a folder");
+    environment.copy_to(&left.path().join("data.mdb"));
+    std::fs::copy(derived.join("opened"), left.path().join("opened")).expect("there");
+    left
 }
 
 /// What is done next.

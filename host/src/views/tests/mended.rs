@@ -1,11 +1,12 @@
 //! What is put off: events that were set aside, and repairs that take long.
 
-use super::laws::{World, key};
+use super::laws::{World, key, left_by};
 use super::model::Question;
-use super::plugin::{BAD_VALUE, Plugin, adds, fails};
+use super::plugin::{BAD_VALUE, Plugin, adds, fails, voids};
 use crate::store::Store;
 use crate::views::build::Build;
 use crate::views::deriver::{Deriver, Order, Shared};
+use crate::views::flush;
 use crate::views::indexer::TAILS_BYTES_MAX;
 use crate::views::tail::{Segment, Tail};
 use std::sync::Arc;
@@ -130,4 +131,46 @@ fn work_off(deriver: &mut Deriver) {
         deriver.work();
     }
     panic!("there is no end of it");
+}
+
+/// Goal: a kill in the middle of writing loses nothing, wherever the next flush ends. Method: the work is done by hand
+/// up to each piece in turn; others go on with what is left, and with late events and retractions.
+#[test]
+fn a_kill_between_any_two_pieces_loses_nothing() {
+    let events: Vec<_> = (0..150).map(|n| (key(n, 0), adds((n % 9) as u8, &[0, 1]))).collect();
+    let late: Vec<_> = (0..30).map(|n| (key(n * 5, 1), adds(4, &[0]))).collect();
+    let (mut torn, mut pieces) = (0, 0);
+    loop {
+        let mut world = World::new();
+        let (folder, shared) = (tempfile::tempdir().expect("a folder"), Arc::new(Shared::default()));
+        let (dir, store) = (folder.path().join("derived"), Arc::clone(&world.store) as Arc<dyn Store>);
+        let mut deriver = Deriver::new(dir.clone(), store, Arc::clone(&shared));
+        let (build, (reply, _replies)) = (Arc::new(Build::new(&world.plugins)), channel());
+        world.arrive(&events);
+        shared.rested.store(true, Ordering::Relaxed);
+        deriver.take(Order::Adopt(Arc::clone(&build), reply));
+        (0..pieces).for_each(|_| deriver.work());
+        if let Some(derived) = shared.indexed.derived.get() {
+            let rows = derived.read().expect("it reads");
+            let torn_now = |keyspace| {
+                let position = flush::position(&rows, keyspace).expect("it reads");
+                position.begun.arrival > position.cursor.arrival
+            };
+            torn += usize::from(build.keyspaces.iter().any(torn_now));
+            world.open_on(left_by(derived.environment(), &dir));
+        }
+        world.check(0, 0, Question::default());
+        world.arrive(&late);
+        world.arrive(&[(key(200, 0), voids(key(7, 0)))]);
+        let known = [None, Some(100), Some(150), Some(180)];
+        for (view, known) in (0..5).flat_map(|view| known.map(|known| (view, known))) {
+            world.check(view, 0, Question { known, ..Question::default() });
+            world.check(view, 1, Question { known, ..Question::default() });
+        }
+        if !deriver.has_work() {
+            break;
+        }
+        pieces += 1;
+    }
+    assert!(torn > 5, "{torn} of {pieces} kills were in the middle of a flush");
 }
